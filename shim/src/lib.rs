@@ -1,0 +1,1 @@
+//! The preloaded library: hooks only, as thin as can be.

@@ -1,0 +1,12 @@
+//! `ggpager inspect`.
+
+use std::process::ExitCode;
+
+/// Arguments of `ggpager inspect`.
+#[derive(clap::Args)]
+pub struct Args {}
+
+/// Runs the verb.
+pub fn run(_args: Args) -> anyhow::Result<ExitCode> {
+    anyhow::bail!("not built yet")
+}

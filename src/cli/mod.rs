@@ -1,0 +1,52 @@
+//! The command line tool: one file a verb.
+
+mod bench;
+mod doctor;
+mod inspect;
+mod run;
+mod synth;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Runs GGUF models larger than RAM at the speed of the drive, under an unmodified llama.cpp.
+#[derive(Parser)]
+#[command(version, about)]
+struct Cli {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Subcommand)]
+enum Verb {
+    /// Run a program with its GGUF mappings paged.
+    Run(run::Args),
+    /// Say what this machine allows, and the command that mends each obstacle.
+    Doctor(doctor::Args),
+    /// Show a model's tensors, where they lie, and the order in which they are read.
+    Inspect(inspect::Args),
+    /// Write a random-weight model that llama.cpp loads.
+    Synth(synth::Args),
+    /// Compare stock and paged runs in interleaved rounds against the roofline.
+    Bench(bench::Args),
+}
+
+/// Parses the command line, runs the verb, and gives its exit code: the verb's own, or 1 after an
+/// error (printed to stderr), or 2 for a command line that cannot be understood (clap's own).
+pub fn main() -> ExitCode {
+    env_logger::Builder::from_env(env_logger::Env::new().filter_or("GGPAGER_LOG", "warn"))
+        .format_timestamp(None)
+        .init();
+    let done = match Cli::parse().verb {
+        Verb::Run(args) => run::run(args),
+        Verb::Doctor(args) => doctor::run(args),
+        Verb::Inspect(args) => inspect::run(args),
+        Verb::Synth(args) => synth::run(args),
+        Verb::Bench(args) => bench::run(args),
+    };
+    done.unwrap_or_else(|error| {
+        eprintln!("ggpager: {error:#}");
+        ExitCode::FAILURE
+    })
+}

@@ -1,0 +1,24 @@
+//! ggpager: a user-space pager for GGUF model files.
+//!
+//! The path of one fault, from the outside in:
+//!
+//! 1. The preloaded library (`shim/`) sees llama.cpp map a model file and asks [`pager`] for a
+//!    *view*: an address range that looks like the mapping but is empty.
+//! 2. A compute thread touches a hole in the view and sleeps in the kernel; the pager thread reads
+//!    the fault from the userfaultfd and tells the [`policy`] which *block* was touched.
+//! 3. The block is read from the drive into a *frame* of the pool, and the frame is put into the
+//!    view. The policy names what to read next and what to take out again.
+//!
+//! [`gguf`] says which tensor lies where and in which order an architecture reads them, [`budget`]
+//! says how much memory the pool may have, [`config`] reads the environment variables, and
+//! [`stats`] is what a run reports. [`synth`] writes random-weight models, [`cli`] is the command
+//! line tool.
+
+pub mod budget;
+pub mod cli;
+pub mod config;
+pub mod gguf;
+pub mod pager;
+pub mod policy;
+pub mod stats;
+pub mod synth;

@@ -1,0 +1,1 @@
+//! The pager: views, frames, the pager thread and its rungs.

@@ -1,0 +1,90 @@
+//! Policies: what to read next and what to evict.
+//!
+//! A [`Policy`] sees touches and completions and names reads and victims; it does no I/O and reads
+//! no clock, so the live pager and a simulator drive the same code. Who guarantees what:
+//!
+//! * The **pager** keeps [`BlockTable`] true, calls [`Policy::touched`] for every reported touch in
+//!   order, never evicts a block that the policy did not name, and never lets the held bytes exceed
+//!   the budget (except while a smaller budget is being reached).
+//! * The **policy** names only `Absent` blocks to read and only `Staged` or `Present` blocks as
+//!   victims, and names a victim for a demand read whenever any such block exists: otherwise a
+//!   faulting thread would wait for ever.
+
+mod table;
+
+pub use table::{Block, BlockId, BlockTable, Role, State};
+
+use std::ops::Range;
+
+/// How a touch found its block.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Touch {
+    /// Not in memory and not being read.
+    Absent,
+    /// The read was in flight.
+    Reading,
+    /// In a frame, outside the view.
+    Staged,
+}
+
+/// Where a block goes when its read completes and nobody waits for it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Placement {
+    /// Keep it outside the view, so that the first touch reports itself.
+    Stage,
+    /// Put it into the view at once.
+    Install,
+}
+
+/// Why room is needed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Need {
+    /// A thread waits: a victim must be named if there is one at all.
+    Demand,
+    /// Readahead: `None` is a good answer when everything held is worth more.
+    Readahead,
+    /// The budget has become smaller: a victim must be named if there is one at all.
+    Shrink,
+}
+
+/// What to read next and what to evict. See the module's page for who guarantees what.
+pub trait Policy: Send {
+    /// Blocks `ids` came into being (all `Absent`). `order` is the order in which the model's
+    /// blocks are expected to be read in one cycle: a subset of `ids`, each at most once; blocks
+    /// that are no part of the cycle (embedding rows, expert slices) are left out.
+    fn mapped(&mut self, table: &BlockTable, ids: Range<BlockId>, order: &[BlockId]);
+
+    /// Blocks `ids` are gone; they are already `Gone` in the table and their ids may be used again.
+    fn unmapped(&mut self, table: &BlockTable, ids: Range<BlockId>);
+
+    /// The budget is now `table.budget_bytes()`.
+    fn budget_changed(&mut self, table: &BlockTable);
+
+    /// A thread touched `id` at `now_ns` (monotonic). The table shows the state before the touch is
+    /// served.
+    fn touched(&mut self, table: &BlockTable, id: BlockId, touch: Touch, now_ns: u64);
+
+    /// The program foretold that it will read `id` soon (madvise WILLNEED on a small range).
+    fn hinted(&mut self, table: &BlockTable, id: BlockId) {
+        let _ = (table, id);
+    }
+
+    /// The read of `id` completed. The answer counts only when no thread waits for the block;
+    /// otherwise it is installed.
+    fn filled(&mut self, table: &BlockTable, id: BlockId) -> Placement;
+
+    /// The next block to read ahead, `None` when nothing is worth reading now. Called while fewer
+    /// than the allowed reads are in flight (`in_flight` of them are now).
+    fn next_read(&mut self, table: &BlockTable, in_flight: u32) -> Option<BlockId>;
+
+    /// A block to evict so that `wanted` can be read (or the pool can shrink). Called again until
+    /// there is room. A block with [`BlockTable::is_waited_for`] may not be named.
+    fn victim(&mut self, table: &BlockTable, wanted: Option<BlockId>, need: Need) -> Option<BlockId>;
+
+    /// A `Present` block to take out of the view without losing its frame, so that its next touch
+    /// reports itself. Called once after every touch.
+    fn rearm(&mut self, table: &BlockTable) -> Option<BlockId> {
+        let _ = table;
+        None
+    }
+}

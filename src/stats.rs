@@ -1,0 +1,99 @@
+//! What a run reports: the JSON summary of `GGPAGER_STATS`.
+//!
+//! Field names carry their units: `_bytes`, `_s` (seconds), `_us` (microseconds); a name without a
+//! unit is a count.
+
+use hdrhistogram::Histogram;
+use serde::{Deserialize, Serialize};
+
+/// The summary of one process, written at exit.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Stats {
+    /// The strategy that ran: after `auto` has chosen.
+    pub strategy: String,
+    /// The rung of the fill ladder in use, empty under passthrough.
+    pub fill_rung: String,
+    /// The rung of the I/O ladder in use, empty under passthrough.
+    pub io_rung: String,
+    /// `full` or `user-mode-only`: which faults the userfaultfd sees.
+    pub fault_mode: String,
+    /// Bytes of model files mapped, all views together, at their most.
+    pub model_bytes: u64,
+    /// The pool's size, after `auto` and the minimum.
+    pub budget_bytes: u64,
+    /// Frames in use at their most.
+    pub pool_peak_bytes: u64,
+    /// Views made.
+    pub views: u64,
+    /// Bytes read from the files into frames.
+    pub read_bytes: u64,
+    /// Bytes that the program itself read from model files with read, pread or fread after mapping them.
+    pub program_read_bytes: u64,
+    /// Reads submitted.
+    pub reads: u64,
+    /// Sizes of the reads.
+    pub read_size_bytes: Percentiles,
+    /// Time from submission to completion of the reads.
+    pub read_latency_us: Percentiles,
+    /// Touches of blocks that had to be read from nothing.
+    pub faults_demand: u64,
+    /// Touches of blocks whose read was already in flight.
+    pub faults_in_flight: u64,
+    /// Touches of blocks that only had to be put into the view.
+    pub faults_staged: u64,
+    /// Time that faulting threads slept, all threads together, as the pager sees it: from the
+    /// event's arrival to the wake-up.
+    pub stall_s: f64,
+    /// Time from a fault's arrival to its wake-up, blocks that were staged.
+    pub staged_latency_us: Percentiles,
+    /// Time from a fault's arrival to its wake-up, all other blocks.
+    pub demand_latency_us: Percentiles,
+    /// Blocks taken out of their frames to make room.
+    pub evictions: u64,
+    /// Blocks read for nothing: evicted before anybody touched them.
+    pub evictions_untouched: u64,
+    /// Pages that could not be read and answer with SIGBUS.
+    pub poisoned_pages: u64,
+    /// Mean number of reads in flight while at least one was.
+    pub reads_in_flight_mean: f64,
+    /// Time during which at least one read was in flight.
+    pub reading_s: f64,
+    /// CPU time of the pager thread.
+    pub pager_cpu_s: f64,
+    /// Time from the first view to this summary.
+    pub wall_s: f64,
+}
+
+/// Selected percentiles of a distribution.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+pub struct Percentiles {
+    /// Smallest value.
+    pub min: u64,
+    /// Median.
+    pub p50: u64,
+    /// 90th percentile.
+    pub p90: u64,
+    /// 99th percentile.
+    pub p99: u64,
+    /// Largest value.
+    pub max: u64,
+    /// Arithmetic mean.
+    pub mean: f64,
+}
+
+impl From<&Histogram<u64>> for Percentiles {
+    fn from(histogram: &Histogram<u64>) -> Self {
+        if histogram.is_empty() {
+            return Percentiles::default();
+        }
+        Percentiles {
+            min: histogram.min(),
+            p50: histogram.value_at_quantile(0.50),
+            p90: histogram.value_at_quantile(0.90),
+            p99: histogram.value_at_quantile(0.99),
+            max: histogram.max(),
+            mean: histogram.mean(),
+        }
+    }
+}

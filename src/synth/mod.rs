@@ -1,0 +1,1 @@
+//! Random-weight GGUF models that real llama.cpp loads.
