@@ -1,5 +1,11 @@
 //! The pager: views, frames, the pager thread and its rungs.
 
+pub mod blocks;
+pub mod file;
+pub mod fill;
+pub mod io;
+pub mod region;
+pub mod uffd;
 pub mod views;
 
 use std::os::fd::BorrowedFd;
