@@ -141,7 +141,9 @@ impl Table {
     ) -> Result<(), TableFull> {
         // Acquire and release make consecutive writers see each other's entries even if the pager
         // thread of a handle is followed by that of another.
-        assert!(!self.writing.swap(true, Ordering::Acquire), "two writers of the table of views");
+        while self.writing.swap(true, Ordering::Acquire) {
+            std::hint::spin_loop();
+        }
         let old = self.generation.load(Ordering::Relaxed);
         let from = &self.buffers[old % 2];
         let to = &self.buffers[(old + 1) % 2];

@@ -43,8 +43,8 @@ pub enum Event {
 
 /// One rung: starts reads, and waits for reads, faults and commands together.
 pub trait Io {
-    /// Whether the rung goes through io_uring.
-    fn is_uring(&self) -> bool;
+    /// Which rung this is.
+    fn rung(&self) -> IoRung;
 
     /// Queues a read. The memory must stay valid and untouched until its [`Event::Done`]. Reads may
     /// be held back until the next [`Io::wait`].
@@ -55,15 +55,15 @@ pub trait Io {
     fn wait(&mut self, events: &mut Vec<Event>, timeout: Option<Duration>) -> io::Result<()>;
 }
 
-/// The best rung that this machine has, or the forced one. `direct` tells whether the caller will
-/// open files around the page cache.
-pub fn choose(forced: Option<IoRung>, uffd: RawFd, commands: RawFd, depth: u32) -> io::Result<(Box<dyn Io>, bool)> {
-    if forced != Some(IoRung::Pread) {
-        match uring::Uring::new(uffd, commands, depth) {
-            Ok(uring) => return Ok((Box::new(uring), forced != Some(IoRung::Uring))),
+/// The best rung that this machine has, or the forced one.
+pub fn choose(forced: Option<IoRung>, uffd: RawFd, commands: RawFd, depth: u32) -> io::Result<Box<dyn Io>> {
+    let rung = forced.unwrap_or(IoRung::UringDirect);
+    if rung != IoRung::Pread {
+        match uring::Uring::new(rung, uffd, commands, depth) {
+            Ok(uring) => return Ok(Box::new(uring)),
             Err(error) if forced.is_some() => return Err(error),
             Err(error) => log::info!("io_uring is not available: {error}"),
         }
     }
-    Ok((Box::new(threads::Threads::new(uffd, commands, depth)?), true))
+    Ok(Box::new(threads::Threads::new(uffd, commands, depth)?))
 }

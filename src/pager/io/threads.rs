@@ -10,6 +10,7 @@ use rustix::event::{EventfdFlags, eventfd};
 
 use super::super::uffd::raise;
 use super::{Event, Io, Read};
+use crate::config::IoRung;
 
 /// Enough to keep a drive busy with large reads.
 const THREADS_MAX: u32 = 8;
@@ -45,8 +46,8 @@ impl Threads {
 }
 
 impl Io for Threads {
-    fn is_uring(&self) -> bool {
-        false
+    fn rung(&self) -> IoRung {
+        IoRung::Pread
     }
 
     fn start(&mut self, read: Read) -> io::Result<()> {

@@ -10,12 +10,14 @@ use std::time::Duration;
 use io_uring::{IoUring, opcode, squeue, types};
 
 use super::{Event, Io, Read};
+use crate::config::IoRung;
 
 const TOKEN_FAULTS: u64 = u64::MAX;
 const TOKEN_COMMANDS: u64 = u64::MAX - 1;
 
 /// See the module's page.
 pub struct Uring {
+    rung: IoRung,
     ring: IoUring,
     uffd: RawFd,
     commands: RawFd,
@@ -27,7 +29,7 @@ pub struct Uring {
 impl Uring {
     /// Makes a ring for `depth` reads in flight and the two polls. Must be called on the thread
     /// that will use it.
-    pub fn new(uffd: RawFd, commands: RawFd, depth: u32) -> io::Result<Uring> {
+    pub fn new(rung: IoRung, uffd: RawFd, commands: RawFd, depth: u32) -> io::Result<Uring> {
         let entries = (depth + 16).next_power_of_two();
         let ring = IoUring::builder()
             .dontfork()
@@ -39,7 +41,7 @@ impl Uring {
         if !ring.params().is_feature_ext_arg() || !ring.params().is_feature_nodrop() {
             return Err(io::Error::new(io::ErrorKind::Unsupported, "this kernel's io_uring is too old (Linux 5.11)"));
         }
-        Ok(Uring { ring, uffd, commands, arm_faults: true, arm_commands: true })
+        Ok(Uring { rung, ring, uffd, commands, arm_faults: true, arm_commands: true })
     }
 
     fn push(&mut self, entry: &squeue::Entry) -> io::Result<()> {
@@ -65,8 +67,8 @@ impl Uring {
 }
 
 impl Io for Uring {
-    fn is_uring(&self) -> bool {
-        true
+    fn rung(&self) -> IoRung {
+        self.rung
     }
 
     fn start(&mut self, read: Read) -> io::Result<()> {
