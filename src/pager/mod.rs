@@ -101,7 +101,10 @@ impl Pager {
         }
         let budget_bytes = enough(budget::resolve(self.settings.budget, model_bytes, &memory));
         if link.is_none() {
-            *link = Some(Link::start(&self.settings, &self.parts).map_err(|source| MapError::Sys { call: "the pager thread", source })?);
+            *link = Some(
+                Link::start(&self.settings, &self.parts)
+                    .map_err(|source| MapError::Sys { call: "the pager thread", source })?,
+            );
         }
         let link = link.as_mut().expect("just made");
         let made = link.ask(|reply| Command::Map { file: Arc::new(file), offset, len, pieces, budget_bytes, reply });
@@ -143,7 +146,9 @@ impl Pager {
         let asked = self.with_link(|link| link.ask(|reply| Command::Stats { reply })).flatten();
         match asked {
             Some(stats) => stats,
-            None => Stats { strategy: Strategy::Passthrough.to_string(), model_bytes: passed_through, ..Stats::default() },
+            None => {
+                Stats { strategy: Strategy::Passthrough.to_string(), model_bytes: passed_through, ..Stats::default() }
+            }
         }
     }
 

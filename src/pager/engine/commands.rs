@@ -38,7 +38,7 @@ impl Engine {
                         offset,
                         file,
                         layout,
-                    });
+                    })?;
                 }
                 let _ = reply.send(made);
             }

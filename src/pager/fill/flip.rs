@@ -71,14 +71,25 @@ impl Fill for Flip {
     }
 
     fn install(&mut self, place: &Place, frame: Frame) -> io::Result<()> {
-        let moved =
-            until_done(place.len, |done| self.uffd.move_pages(place.addr + done, frame.addr + done, place.len - done));
-        match moved {
-            Ok(()) if place.len == place.frame_bytes => self.pool.put_empty(frame.slot),
-            // Pages past the block's end are still in the slot; so are those of a failed move.
-            Ok(()) | Err(_) => self.pool.put_freed(frame.slot),
-        }
-        moved.map_err(|(_, error)| {
+        let moved = until_done(place.len, |done| {
+            self.uffd.move_pages(place.addr + done, frame.addr + done, place.len - done)
+        });
+        let Err((moved_bytes, _)) = moved else {
+            if place.len == place.frame_bytes {
+                self.pool.put_empty(frame.slot);
+            } else {
+                // Pages past the block's end are still in the slot.
+                self.pool.put_freed(frame.slot);
+            }
+            return Ok(());
+        };
+        // Somebody pins the rest for longer: a copy does as well.
+        let copied = until_done(place.len - moved_bytes, |done| {
+            let at = moved_bytes + done;
+            self.uffd.copy(place.addr + at, frame.addr + at, place.len - at)
+        });
+        self.pool.put_freed(frame.slot);
+        copied.map_err(|(_, error)| {
             let _ = advise(place.range(), Advice::LinuxDontNeed);
             error
         })

@@ -110,8 +110,12 @@ fn try_rung(uffd: &Arc<Uffd>, rung: FillRung) -> io::Result<Box<dyn Fill>> {
     let place = Place { addr: view.start, len: bytes, frame_bytes: bytes };
     let trial = (|| {
         let frame = fill.acquire(&place)?;
+        // As after a read, every page of the frame has been written to.
         // SAFETY: a frame is writable memory of `len` bytes that nobody else uses.
-        unsafe { (frame.addr as *mut u64).write(0x6767_7061_6765_7221) };
+        unsafe {
+            std::ptr::write_bytes(frame.addr as *mut u8, 0, place.len);
+            (frame.addr as *mut u64).write(0x6767_7061_6765_7221);
+        }
         fill.install(&place, frame)?;
         let frame = fill.rearm(&place)?;
         // SAFETY: as above; the content must have survived.
@@ -126,13 +130,16 @@ fn try_rung(uffd: &Arc<Uffd>, rung: FillRung) -> io::Result<Box<dyn Fill>> {
 }
 
 /// Repeats `step(done)` until `len` bytes are done. `step` gives the bytes it did, or those and an
-/// error; EAGAIN and EBUSY are transient (another thread holds the folio lock, or the page is being
-/// faulted) and tried again a bounded number of times without progress.
+/// error. EAGAIN and EBUSY are transient and tried again for some 20 ms without progress: another
+/// thread holds the folio lock, or a direct read that has completed has not unpinned its pages yet
+/// (the kernel signals first and unpins then, possibly from a work queue that waits for a core).
 fn until_done(
     len: usize,
     mut step: impl FnMut(usize) -> Result<usize, (usize, io::Error)>,
 ) -> Result<(), (usize, io::Error)> {
-    const TRIES_WITHOUT_PROGRESS_MAX: u32 = 1000;
+    const YIELDS: u32 = 50;
+    const SLEEPS: u32 = 200;
+    const SLEEP: std::time::Duration = std::time::Duration::from_micros(100);
     let mut done = 0;
     let mut tries = 0;
     while done < len {
@@ -142,10 +149,12 @@ fn until_done(
                 done += bytes;
                 tries = if bytes > 0 { 0 } else { tries + 1 };
                 let transient = matches!(error.raw_os_error(), Some(libc::EAGAIN | libc::EBUSY | libc::EINTR));
-                if !transient || tries > TRIES_WITHOUT_PROGRESS_MAX {
-                    return Err((done, error));
+                match tries {
+                    _ if !transient => return Err((done, error)),
+                    0..YIELDS => std::thread::yield_now(),
+                    YIELDS..const { YIELDS + SLEEPS } => std::thread::sleep(SLEEP),
+                    _ => return Err((done, error)),
                 }
-                std::thread::yield_now();
             }
         }
     }
