@@ -71,9 +71,8 @@ impl Fill for Flip {
     }
 
     fn install(&mut self, place: &Place, frame: Frame) -> io::Result<()> {
-        let moved = until_done(place.len, |done| {
-            self.uffd.move_pages(place.addr + done, frame.addr + done, place.len - done)
-        });
+        let moved =
+            until_done(place.len, |done| self.uffd.move_pages(place.addr + done, frame.addr + done, place.len - done));
         let Err((moved_bytes, _)) = moved else {
             if place.len == place.frame_bytes {
                 self.pool.put_empty(frame.slot);

@@ -138,7 +138,7 @@ fn until_done(
     mut step: impl FnMut(usize) -> Result<usize, (usize, io::Error)>,
 ) -> Result<(), (usize, io::Error)> {
     const YIELDS: u32 = 50;
-    const SLEEPS: u32 = 200;
+    const SLEEPS: u32 = 250;
     const SLEEP: std::time::Duration = std::time::Duration::from_micros(100);
     let mut done = 0;
     let mut tries = 0;
@@ -152,7 +152,7 @@ fn until_done(
                 match tries {
                     _ if !transient => return Err((done, error)),
                     0..YIELDS => std::thread::yield_now(),
-                    YIELDS..const { YIELDS + SLEEPS } => std::thread::sleep(SLEEP),
+                    YIELDS..SLEEPS => std::thread::sleep(SLEEP),
                     _ => return Err((done, error)),
                 }
             }
