@@ -138,6 +138,20 @@ impl Engine {
         }
     }
 
+    /// Replaces every view by an ordinary mapping of its file, whatever state the engine is in: the
+    /// program goes on with the same bytes. Whoever still sleeps in a view is woken when the engine
+    /// is dropped and with it the userfaultfd closed.
+    pub fn hand_over_everything(&mut self) {
+        for view in self.views.drain(..).flatten() {
+            for run in &view.live {
+                if let Err(error) = view.file.map_over(run.clone(), view.offset_of(run.start)) {
+                    log::error!("a view could not be handed over to the kernel: {error}");
+                }
+                let _ = super::views::remove(run.start, run.len());
+            }
+        }
+    }
+
     /// Waits for something to happen and serves faults and completions; starts no reads.
     fn step(&mut self) -> io::Result<()> {
         let mut events = std::mem::take(&mut self.events);

@@ -11,7 +11,6 @@ use rustix::event::{EventfdFlags, eventfd};
 use super::command::Command;
 use super::engine::{Engine, Setup};
 use super::io::{Io, threads};
-use super::rescue;
 use super::uffd::raise;
 use crate::config::{Settings, Strategy};
 use crate::policy::{self, Policy};
@@ -108,7 +107,7 @@ fn serve(setup: Setup, wrap_io: Option<Arc<WrapIo>>, up: impl FnOnce(io::Result<
         Ok(Err(error)) => Some(error.to_string()),
         Err(_) => Some("a bug (panic)".to_owned()),
     };
-    rescue::hand_over_and_forget();
+    let _ = catch_unwind(AssertUnwindSafe(|| engine.hand_over_everything()));
     if let Some(why) = why {
         log::error!("the pager has stopped: {why}; the kernel serves the model from now on, see `ggpager doctor`");
     }
