@@ -115,6 +115,11 @@ impl Model {
         self.tensors.iter().find(|tensor| tensor.name == name)
     }
 
+    /// The first layer that ordinary decoding does not read, if there is one.
+    pub fn unread_from(&self) -> Option<u32> {
+        self.block_count.filter(|_| self.nextn_layers > 0)?.checked_sub(self.nextn_layers)
+    }
+
     fn from_metadata(metadata: Vec<(String, Value)>) -> Result<Model, Error> {
         let mut model = Model {
             version: 0,
