@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Context;
-use comfy_table::presets::UTF8_HORIZONTAL_ONLY;
+use comfy_table::presets::NOTHING;
 use comfy_table::{CellAlignment, Table};
 use serde::Serialize;
 
@@ -271,7 +271,7 @@ fn print(out: &mut impl Write, report: &Report) -> io::Result<()> {
         numbers.push(8);
     }
     let mut table = Table::new();
-    table.load_style(UTF8_HORIZONTAL_ONLY).set_header(header);
+    table.load_style(NOTHING).set_header(header);
     for row in tensors {
         let dims: Vec<String> = row.dims.iter().map(u64::to_string).collect();
         let place = |number: Option<usize>| number.map_or_else(|| "-".to_owned(), |number| number.to_string());
