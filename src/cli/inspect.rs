@@ -206,7 +206,7 @@ fn tensors(shards: &[&Model]) -> Vec<TensorRow> {
     }
     for (place, (shard, index)) in decode_order_of_shards(shards).into_iter().enumerate() {
         let row = &mut rows[shard][index];
-        if !unread_from.zip(row.layer).is_some_and(|(from, layer)| layer >= from) {
+        if unread_from.zip(row.layer).is_none_or(|(from, layer)| layer < from) {
             row.read_order = Some(place);
         }
     }

@@ -187,7 +187,7 @@ fn tensor<R: ReadAt + ?Sized>(cursor: &mut Cursor<'_, R>) -> Result<Tensor, Erro
     let offset = cursor.u64("tensor offset")?;
     let ggml_type = match GgmlType::from_id(id) {
         Ok(ggml_type) => ggml_type,
-        Err(source) => return Err(Error::Type { tensor: name, source }),
+        Err(reason) => return Err(Error::Type { tensor: name, reason }),
     };
     // ggml counts elements and bytes in signed 64-bit numbers.
     let elements = dims.iter().try_fold(1u64, |product, &dim| product.checked_mul(dim));

@@ -146,9 +146,9 @@ fn tensor_types_are_known() {
     for (id, removed) in [(4, true), (31, true), (38, true), (43, false), (u32::MAX, false)] {
         let mut file = sound();
         file.tensors[1].type_id = id;
-        let Error::Type { tensor, source } = error(&file) else { panic!("type {id} was accepted") };
+        let Error::Type { tensor, reason } = error(&file) else { panic!("type {id} was accepted") };
         assert_eq!(tensor, "b");
-        assert_eq!(matches!(source, BadType::Removed { .. }), removed, "{source}");
+        assert_eq!(matches!(reason, BadType::Removed { .. }), removed, "{reason}");
     }
 }
 
