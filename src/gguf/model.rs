@@ -115,6 +115,11 @@ impl Model {
         self.tensors.iter().find(|tensor| tensor.name == name)
     }
 
+    /// The first layer that ordinary decoding does not read, if there is one.
+    pub fn unread_from(&self) -> Option<u32> {
+        self.block_count.filter(|_| self.nextn_layers > 0)?.checked_sub(self.nextn_layers)
+    }
+
     fn from_metadata(metadata: Vec<(String, Value)>) -> Result<Model, Error> {
         let mut model = Model {
             version: 0,
@@ -182,7 +187,7 @@ fn tensor<R: ReadAt + ?Sized>(cursor: &mut Cursor<'_, R>) -> Result<Tensor, Erro
     let offset = cursor.u64("tensor offset")?;
     let ggml_type = match GgmlType::from_id(id) {
         Ok(ggml_type) => ggml_type,
-        Err(source) => return Err(Error::Type { tensor: name, source }),
+        Err(reason) => return Err(Error::Type { tensor: name, reason }),
     };
     // ggml counts elements and bytes in signed 64-bit numbers.
     let elements = dims.iter().try_fold(1u64, |product, &dim| product.checked_mul(dim));

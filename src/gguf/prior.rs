@@ -91,9 +91,7 @@ impl<'a> Context<'a> {
     fn of(models: &[&'a Model]) -> Context<'a> {
         let first = models.iter().find(|model| !model.arch.is_empty());
         let arch = first.map_or("", |model| model.arch.as_str());
-        let unread_from = first
-            .filter(|model| model.nextn_layers > 0)
-            .and_then(|model| model.block_count?.checked_sub(model.nextn_layers));
+        let unread_from = first.and_then(|model| model.unread_from());
         Context { arch, unread_from, tied: tied(arch, models) }
     }
 

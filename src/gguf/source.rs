@@ -85,7 +85,7 @@ pub(super) struct Cursor<'a, R: ?Sized> {
 impl<'a, R: ReadAt + ?Sized> Cursor<'a, R> {
     /// A cursor at the start of `source` that refuses to move beyond byte `limit`.
     pub fn new(source: &'a R, limit: u64) -> Result<Self, Error> {
-        let file_bytes = source.file_bytes().map_err(|source| Error::Io { offset: 0, source })?;
+        let file_bytes = source.file_bytes().map_err(|error| Error::Io { offset: 0, error })?;
         Ok(Cursor { source, file_bytes, limit, position: 0, window: Vec::new(), window_start: 0 })
     }
 
@@ -142,7 +142,7 @@ impl<'a, R: ReadAt + ?Sized> Cursor<'a, R> {
                 Ok(0) => return Err(Error::Truncated { what, offset }),
                 Ok(read) => filled += read,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(source) => return Err(Error::Io { offset: offset + filled as u64, source }),
+                Err(error) => return Err(Error::Io { offset: offset + filled as u64, error }),
             }
         }
         self.window.truncate(filled);
