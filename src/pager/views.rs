@@ -245,6 +245,11 @@ pub fn overlaps(start: usize, len: usize) -> bool {
     TABLE.overlaps(start, len)
 }
 
+/// Whether there is any view at all.
+pub fn any() -> bool {
+    TABLE.read(|entries| !entries.is_empty())
+}
+
 /// Cuts `start..start + len` into parts inside and outside of views, by address. The table is asked
 /// again for every part, so what the caller does with one part may change the table behind it.
 pub fn pieces(start: usize, len: usize) -> impl Iterator<Item = Piece> {
