@@ -1,11 +1,37 @@
 //! The pager: views, frames, the pager thread and its rungs.
+//!
+//! Rooms: [`engine`] is the thread; [`fill`] and [`io`] are its two ladders; [`blocks`] cuts files
+//! into blocks, [`view`] and [`views`] know which addresses show them, [`file`] holds the files.
+//! [`uffd`], [`region`] speak to the kernel. [`meter`] and [`trace`] record.
 
+pub mod blocks;
+pub mod command;
+pub mod engine;
+pub mod file;
+pub mod fill;
+pub mod io;
+pub mod link;
+pub mod meter;
+pub mod pieces;
+pub mod reads;
+pub mod region;
+pub mod rescue;
+pub mod trace;
+pub mod uffd;
+pub mod view;
 pub mod views;
 
 use std::os::fd::BorrowedFd;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 
-use crate::config::Settings;
+use command::Command;
+use file::ModelFile;
+use link::{Link, Parts};
+
+use crate::budget;
+use crate::config::{IoRung, Settings, Strategy};
+use crate::policy;
 use crate::stats::Stats;
 
 /// Why a mapping does not become a view.
@@ -29,55 +55,157 @@ pub enum MapError {
 
 /// A handle to the pager of this process: cheap to share, usable from any thread.
 pub struct Pager {
-    _settings: Settings,
+    settings: Settings,
+    parts: Parts,
+    /// `None` until the first view.
+    link: Mutex<Option<Link>>,
+    /// Bytes of mappings that were left to the kernel.
+    passed_through_bytes: AtomicU64,
+    /// Set in forked children, where no pager thread exists.
+    inert: AtomicBool,
 }
 
 impl Pager {
     /// Makes the pager; its thread starts with the first view. Never fails: what this machine
     /// refuses shows in the first [`Pager::map`].
     pub fn new(settings: Settings) -> Arc<Pager> {
-        Arc::new(Pager { _settings: settings })
+        Pager::with_parts(settings, Parts::default())
+    }
+
+    /// As [`Pager::new`], with some parts replaced; tests put faulty ones in.
+    pub fn with_parts(settings: Settings, parts: Parts) -> Arc<Pager> {
+        Arc::new(Pager {
+            settings,
+            parts,
+            link: Mutex::new(None),
+            passed_through_bytes: AtomicU64::new(0),
+            inert: AtomicBool::new(false),
+        })
     }
 
     /// Makes a view of `len` bytes (not rounded to pages) of `file` from `offset` (page aligned).
     /// The file is reopened: `file` may be closed afterwards. Returns the view's address.
     pub fn map(&self, file: BorrowedFd<'_>, offset: u64, len: usize) -> Result<*mut u8, MapError> {
-        let _ = (file, offset, len);
-        Err(MapError::Passthrough)
+        if self.inert.load(Ordering::Relaxed) || self.settings.strategy == Strategy::Passthrough {
+            return self.pass_through(len);
+        }
+        let direct = self.settings.io != Some(IoRung::Uring);
+        let file = ModelFile::reopen(file, direct).map_err(|source| MapError::Sys { call: "open", source })?;
+        let (pieces, group_bytes) = pieces::of_file(&file);
+        let mut link = self.link.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let mapped_bytes = link.as_ref().map_or(0, Link::mapped_bytes);
+        let model_bytes = group_bytes.max(mapped_bytes + len as u64);
+        let memory = budget::Memory::probe();
+        if self.settings.strategy == Strategy::Auto && budget::fits(self.settings.budget, model_bytes, &memory) {
+            return self.pass_through(len);
+        }
+        let budget_bytes = enough(budget::resolve(self.settings.budget, model_bytes, &memory));
+        if link.is_none() {
+            *link = Some(
+                Link::start(&self.settings, &self.parts)
+                    .map_err(|source| MapError::Sys { call: "the pager thread", source })?,
+            );
+        }
+        let link = link.as_mut().expect("just made");
+        let made = link.ask(|reply| Command::Map { file: Arc::new(file), offset, len, pieces, budget_bytes, reply });
+        let range = made.ok_or(MapError::Stopped)?.map_err(|source| MapError::Sys { call: "making a view", source })?;
+        link.mapped(range.len() as i64);
+        Ok(range.start as *mut u8)
     }
 
     /// Unmaps every part of `start..start + len` that lies in a view. Whole pages: `len` is rounded
     /// up. Parts outside of views are not touched.
     pub fn unmap(&self, start: usize, len: usize) -> std::io::Result<()> {
-        let _ = (start, len);
-        Ok(())
+        let range = start..start + region::page_ceil(len);
+        let viewed = viewed_bytes(&range);
+        self.request(|reply| Command::Unmap { range, reply }, -(viewed as i64))
     }
 
     /// Replaces the parts of `start..start + len` that lie in a view by ordinary mappings of their
     /// files, at the same address and with the same content.
     pub fn hand_over(&self, start: usize, len: usize) -> std::io::Result<()> {
-        let _ = (start, len);
-        Ok(())
+        let range = start..start + region::page_ceil(len);
+        let viewed = viewed_bytes(&range);
+        self.request(|reply| Command::HandOver { range, reply }, -(viewed as i64))
     }
 
     /// The program says that it will read `start..start + len` soon: read ahead if that is small.
     /// Never blocks.
     pub fn will_need(&self, start: usize, len: usize) {
-        let _ = (start, len);
+        self.tell(Command::WillNeed { range: start..start + len });
     }
 
     /// Counts bytes that the program itself read from a model file.
     pub fn program_read(&self, bytes: usize) {
-        let _ = bytes;
+        self.tell(Command::ProgramRead { bytes: bytes as u64 });
     }
 
     /// What has happened so far.
     pub fn stats(&self) -> Stats {
-        Stats::default()
+        let passed_through = self.passed_through_bytes.load(Ordering::Relaxed);
+        let asked = self.with_link(|link| link.ask(|reply| Command::Stats { reply })).flatten();
+        match asked {
+            Some(stats) => stats,
+            None => {
+                Stats { strategy: Strategy::Passthrough.to_string(), model_bytes: passed_through, ..Stats::default() }
+            }
+        }
     }
 
     /// In a forked child: replaces every view (which the child does not inherit) by an ordinary
     /// mapping of its file, and makes this handle inert. Calls nothing but system calls; takes no
     /// lock.
-    pub fn after_fork_in_child(&self) {}
+    pub fn after_fork_in_child(&self) {
+        // Relaxed: the child has this one thread.
+        self.inert.store(true, Ordering::Relaxed);
+        rescue::hand_over_everything();
+    }
+
+    /// Makes the pager thread panic. Tests see what becomes of the program.
+    pub fn panic_for_test(&self) {
+        self.tell(Command::Panic);
+    }
+
+    fn pass_through(&self, len: usize) -> Result<*mut u8, MapError> {
+        // Relaxed: a counter that nothing else depends on.
+        self.passed_through_bytes.fetch_add(len as u64, Ordering::Relaxed);
+        Err(MapError::Passthrough)
+    }
+
+    fn with_link<T>(&self, act: impl FnOnce(&mut Link) -> T) -> Option<T> {
+        if self.inert.load(Ordering::Relaxed) {
+            return None;
+        }
+        self.link.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).as_mut().map(act)
+    }
+
+    fn tell(&self, command: Command) {
+        self.with_link(|link| link.tell(command));
+    }
+
+    fn request(
+        &self,
+        command: impl FnOnce(crossbeam_channel::Sender<std::io::Result<()>>) -> Command,
+        mapped_change: i64,
+    ) -> std::io::Result<()> {
+        self.with_link(|link| {
+            link.mapped(mapped_change);
+            // A pager that has stopped has handed everything over: nothing is left to do.
+            link.ask(command).unwrap_or(Ok(()))
+        })
+        .unwrap_or(Ok(()))
+    }
+}
+
+/// Bytes of `range` that lie in views.
+fn viewed_bytes(range: &std::ops::Range<usize>) -> usize {
+    views::pieces(range.start, range.len()).filter(|piece| piece.in_view).map(|piece| piece.len).sum()
+}
+
+/// A budget below what the window needs is raised to that.
+fn enough(budget_bytes: u64) -> u64 {
+    if budget_bytes < policy::BUDGET_BYTES_MIN {
+        log::warn!("a budget of {budget_bytes} bytes is too small; it becomes {} bytes", policy::BUDGET_BYTES_MIN);
+    }
+    budget_bytes.max(policy::BUDGET_BYTES_MIN)
 }

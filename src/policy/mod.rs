@@ -49,9 +49,13 @@ pub enum Need {
 
 /// What to read next and what to evict. See the module's page for who guarantees what.
 pub trait Policy: Send {
+    /// The strategy's word, for statistics.
+    fn name(&self) -> &'static str;
+
     /// Blocks `ids` came into being (all `Absent`). `order` is the order in which the model's
-    /// blocks are expected to be read in one cycle: a subset of `ids`, each at most once; blocks
-    /// that are no part of the cycle (embedding rows, expert slices) are left out.
+    /// blocks are expected to be read in one cycle: blocks of `ids`; those that are no part of the
+    /// cycle (embedding rows, expert slices) are left out. A block on the border of two tensors may
+    /// occur twice: it is then worth twice as much to keep.
     fn mapped(&mut self, table: &BlockTable, ids: Range<BlockId>, order: &[BlockId]);
 
     /// Blocks `ids` are gone; they are already `Gone` in the table and their ids may be used again.
@@ -87,4 +91,12 @@ pub trait Policy: Send {
         let _ = table;
         None
     }
+}
+
+mod stub;
+/// Stub.
+pub const BUDGET_BYTES_MIN: u64 = 32 << 20;
+/// Stub.
+pub fn for_strategy(_strategy: crate::config::Strategy) -> Box<dyn Policy> {
+    Box::new(stub::Stub::default())
 }

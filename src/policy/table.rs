@@ -22,7 +22,7 @@ pub enum Role {
 /// Where a block is on its way. Invariants, asserted by [`BlockTable::set_state`]:
 ///
 /// * `Absent -> Reading -> Staged -> Present`, `Present -> Staged` (rearm),
-///   `Staged | Present -> Absent` (evict), `Reading -> Poisoned`, anything `-> Gone`.
+///   `Staged | Present -> Absent` (evict), `Absent | Reading -> Poisoned`, `Absent | Poisoned -> Gone`.
 /// * Exactly the `Reading`, `Staged` and `Present` blocks hold a frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum State {
@@ -34,7 +34,8 @@ pub enum State {
     Staged,
     /// In the view.
     Present,
-    /// Could not be read; the kernel answers touches from now on.
+    /// Could not be read, or only part of it is still mapped: the kernel answers touches from now on,
+    /// through an ordinary mapping of the file.
     Poisoned,
     /// Unmapped or handed over to the kernel; the id waits to be used again.
     Gone,
@@ -173,11 +174,11 @@ impl BlockTable {
         let old = self.states[id as usize];
         let allowed = matches!(
             (old, state),
-            (Absent, Reading)
-                | (Reading, Staged | Absent | Poisoned)
+            (Absent, Reading | Poisoned)
+                | (Reading, Staged | Poisoned)
                 | (Staged, Present | Absent)
                 | (Present, Staged | Absent)
-                | (Absent | Reading | Staged | Present | Poisoned, Gone)
+                | (Absent | Poisoned, Gone)
         );
         assert!(allowed, "block {id} cannot go from {old:?} to {state:?}");
         let frame = u64::from(self.blocks[id as usize].frame_bytes);

@@ -1,0 +1,174 @@
+//! The pager thread: one loop that waits for faults, completed reads and commands, and lets the
+//! policy decide what comes next.
+
+mod commands;
+mod serve;
+
+use std::collections::{HashMap, VecDeque};
+use std::io;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::sync::Arc;
+
+use crossbeam_channel::Receiver;
+
+use super::command::Command;
+use super::fill::{self, Fill, Frame};
+use super::io::{self as ladder, Event, Io};
+use super::link::WrapIo;
+use super::meter::Meter;
+use super::reads::Reads;
+use super::trace::Trace;
+use super::uffd::{Fault, Uffd};
+use super::view::View;
+use crate::config::Settings;
+use crate::policy::{BlockId, BlockTable, Policy, Touch};
+
+/// Reads in flight when neither the user nor a measurement says otherwise.
+const QUEUE_DEPTH: u32 = 16;
+/// Size of one read when neither the user nor a measurement says otherwise: a whole huge block.
+const READ_BYTES: u32 = 2 << 20;
+
+/// A thread that sleeps on a block.
+#[derive(Debug, Clone, Copy)]
+struct Waiter {
+    since_ns: u64,
+    touch: Touch,
+    tid: u32,
+    address: usize,
+}
+
+/// What the pager thread owns.
+pub struct Engine {
+    // Dropped first: the ring's end cancels or completes what is in flight before frames go.
+    io: Box<dyn Io>,
+    fill: Box<dyn Fill>,
+    uffd: Arc<Uffd>,
+    policy: Box<dyn Policy>,
+    table: BlockTable,
+    views: Vec<Option<View>>,
+    /// Frames of `Reading` and `Staged` blocks.
+    frames: Vec<Option<Frame>>,
+    reads: Reads,
+    /// Threads that sleep, by block.
+    waiters: HashMap<BlockId, Vec<Waiter>>,
+    /// Blocks that threads sleep on and that are not being read yet, oldest first.
+    demand: VecDeque<BlockId>,
+    /// Blocks that are about to go: touches of them start no reads.
+    closing: Option<std::ops::Range<BlockId>>,
+    commands: Receiver<Command>,
+    /// Signalled by senders of commands; the ring polls it, so it lives as long.
+    _bell: Arc<OwnedFd>,
+    depth: u32,
+    read_bytes: u32,
+    meter: Meter,
+    trace: Option<Trace>,
+    events: Vec<Event>,
+    faults: Vec<Fault>,
+}
+
+/// Everything that can be refused by the machine, done on the pager thread before it reports that
+/// it is up.
+pub struct Setup {
+    /// The user's settings.
+    pub settings: Settings,
+    /// Where commands come from.
+    pub commands: Receiver<Command>,
+    /// The eventfd that announces them.
+    pub bell: Arc<OwnedFd>,
+    /// The policy.
+    pub policy: Box<dyn Policy>,
+}
+
+impl Engine {
+    /// Opens the userfaultfd and probes the ladders.
+    pub fn new(setup: Setup, wrap_io: Option<&WrapIo>) -> io::Result<Engine> {
+        let settings = setup.settings;
+        let uffd = Arc::new(Uffd::open()?);
+        let fill = fill::choose(&uffd, settings.fill)?;
+        let depth = settings.queue_depth.unwrap_or(QUEUE_DEPTH);
+        let read_bytes = settings.read_size.map_or(READ_BYTES, |size| size.0 as u32);
+        let parts = depth * (READ_BYTES / read_bytes).max(1);
+        let mut io = ladder::choose(settings.io, uffd.raw_fd(), setup.bell.as_raw_fd(), parts)?;
+        if let Some(wrap) = wrap_io {
+            io = wrap(io);
+        }
+        let mut meter = Meter::new();
+        meter.stats.fill_rung = fill.rung().to_string();
+        meter.stats.fault_mode = uffd.mode().as_str().into();
+        meter.stats.io_rung = io.rung().to_string();
+        meter.stats.strategy = setup.policy.name().into();
+        let trace = settings.trace.as_deref().and_then(|path| {
+            Trace::create(path).inspect_err(|error| log::warn!("no fault log at {}: {error}", path.display())).ok()
+        });
+        Ok(Engine {
+            io,
+            fill,
+            uffd,
+            policy: setup.policy,
+            table: BlockTable::default(),
+            views: Vec::new(),
+            frames: Vec::new(),
+            reads: Reads::default(),
+            waiters: HashMap::new(),
+            demand: VecDeque::new(),
+            closing: None,
+            commands: setup.commands,
+            _bell: setup.bell,
+            depth,
+            read_bytes,
+            meter,
+            trace,
+            events: Vec::with_capacity(256),
+            faults: Vec::with_capacity(256),
+        })
+    }
+
+    /// Serves until the last handle is gone.
+    pub fn run(&mut self) -> io::Result<()> {
+        loop {
+            self.step()?;
+            loop {
+                match self.commands.try_recv() {
+                    Ok(command) => self.obey(command)?,
+                    Err(crossbeam_channel::TryRecvError::Empty) => break,
+                    Err(crossbeam_channel::TryRecvError::Disconnected) => return Ok(()),
+                }
+            }
+            self.pump()?;
+        }
+    }
+
+    /// Waits for something to happen and serves faults and completions; starts no reads.
+    fn step(&mut self) -> io::Result<()> {
+        let mut events = std::mem::take(&mut self.events);
+        events.clear();
+        self.io.wait(&mut events, None)?;
+        // Completions first: a fault that comes with its own block's completion is then a short one.
+        for event in &events {
+            if let Event::Done { token, result } = *event {
+                self.read_ended(token, result)?;
+            }
+        }
+        if events.contains(&Event::Faults) {
+            self.read_faults()?;
+        }
+        self.events = events;
+        Ok(())
+    }
+
+    fn read_faults(&mut self) -> io::Result<()> {
+        let mut faults = std::mem::take(&mut self.faults);
+        self.uffd.read_faults(&mut faults)?;
+        for fault in &faults {
+            self.faulted(fault)?;
+        }
+        // A full batch may have left more behind; an edge-triggered poll would not say so again.
+        let more = faults.len() + 32 > faults.capacity();
+        self.faults = faults;
+        if more { self.read_faults() } else { Ok(()) }
+    }
+
+    fn view_of(&self, id: BlockId) -> &View {
+        self.views[self.table.block(id).view as usize].as_ref().expect("blocks belong to views")
+    }
+}

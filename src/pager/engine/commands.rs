@@ -1,0 +1,222 @@
+//! What other threads ask for: views come and go here.
+
+use std::io;
+use std::ops::Range;
+use std::os::fd::AsRawFd;
+
+use super::super::blocks::Layout;
+use super::super::command::Command;
+use super::super::region::unmap;
+use super::super::view::View;
+use super::super::views;
+use super::Engine;
+use crate::policy::{BlockId, Need, State};
+
+/// How a part of a view ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum End {
+    /// Unmapped.
+    Unmap,
+    /// Replaced by an ordinary mapping of the file.
+    HandOver,
+}
+
+impl Engine {
+    pub(super) fn obey(&mut self, command: Command) -> io::Result<()> {
+        // A sender that has gone away does not need its answer.
+        match command {
+            Command::Map { file, offset, len, pieces, budget_bytes, reply } => {
+                let made = self.fill.open_view(offset, len);
+                if let Ok(range) = &made {
+                    let layout = Layout::new(offset..offset + len as u64, &pieces);
+                    // The budget first: the policy sizes its window when it hears of the blocks.
+                    self.set_budget(budget_bytes);
+                    self.add_view(View {
+                        ids: 0..0,
+                        live: vec![range.clone()],
+                        range: range.clone(),
+                        offset,
+                        file,
+                        layout,
+                    })?;
+                }
+                let _ = reply.send(made);
+            }
+            Command::Unmap { range, reply } => {
+                let _ = reply.send(self.end(range, End::Unmap));
+            }
+            Command::HandOver { range, reply } => {
+                let _ = reply.send(self.end(range, End::HandOver));
+            }
+            Command::WillNeed { range } => self.will_need(range),
+            Command::ProgramRead { bytes } => self.meter.stats.program_read_bytes += bytes,
+            Command::Stats { reply } => {
+                if let Some(trace) = &mut self.trace {
+                    trace.flush();
+                }
+                let _ = reply.send(self.meter.summary());
+            }
+            Command::Panic => panic!("asked to"),
+        }
+        Ok(())
+    }
+
+    fn add_view(&mut self, mut view: View) -> io::Result<()> {
+        let shown = views::View {
+            start: view.range.start,
+            end: view.range.end,
+            fd: view.file.buffered().as_raw_fd(),
+            offset: view.offset,
+        };
+        if let Err(full) = views::add(shown) {
+            self.fill.close(view.range.clone());
+            unmap(view.range)?;
+            return Err(io::Error::other(full));
+        }
+        let slot = self.views.iter().position(Option::is_none).unwrap_or(self.views.len());
+        for block in &mut view.layout.blocks {
+            block.view = slot as u32;
+        }
+        view.ids = self.table.add(&view.layout.blocks);
+        let order: Vec<BlockId> = view.layout.order.iter().map(|index| view.ids.start + index).collect();
+        self.frames.resize(self.table.len(), None);
+        let ids = view.ids.clone();
+        self.meter.view_added(view.range.len() as u64);
+        if slot == self.views.len() {
+            self.views.push(None);
+        }
+        self.views[slot] = Some(view);
+        self.policy.mapped(&self.table, ids, &order);
+        Ok(())
+    }
+
+    fn set_budget(&mut self, bytes: u64) {
+        self.table.set_budget(bytes);
+        self.meter.stats.budget_bytes = bytes;
+        self.policy.budget_changed(&self.table);
+        self.make_room(None, Need::Shrink);
+        self.fill.trim(bytes.saturating_sub(self.table.held_bytes()));
+    }
+
+    fn end(&mut self, range: Range<usize>, how: End) -> io::Result<()> {
+        for slot in 0..self.views.len() {
+            let Some(view) = &self.views[slot] else { continue };
+            for part in view.live_in(&range) {
+                self.end_part(slot, part, how)?;
+            }
+            if self.views[slot].as_ref().is_some_and(|view| view.live.is_empty()) {
+                self.end_view(slot);
+            }
+        }
+        while self.views.last().is_some_and(Option::is_none) {
+            self.views.pop();
+        }
+        if self.views.is_empty() {
+            self.fill.trim(0);
+        }
+        Ok(())
+    }
+
+    /// Ends the live addresses `part`. Blocks on its border that reach beyond it are served by the
+    /// kernel from now on.
+    fn end_part(&mut self, slot: usize, part: Range<usize>, how: End) -> io::Result<()> {
+        let ids = self.view(slot).ids_in(&part);
+        self.quiesce(ids.clone())?;
+        let mut gone = Vec::new();
+        for id in ids {
+            let place = self.place(id);
+            let inside = part.start <= place.addr && place.range().end <= part.end;
+            self.release(id);
+            if inside {
+                self.table.set_state(id, State::Gone);
+                gone.push(id);
+            } else if self.table.state(id) != State::Poisoned {
+                // Only what is still the pager's: an earlier unmapping may have cut the block.
+                let view = self.view(slot);
+                for rest in view.live_in(&place.range()) {
+                    view.file.map_over(rest.clone(), view.offset_of(rest.start))?;
+                }
+                self.table.set_state(id, State::Poisoned);
+                self.uffd.wake(place.range());
+                self.woke(id);
+            }
+        }
+        // Hooks must not take addresses for a view's that are somebody else's already.
+        views::remove(part.start, part.len()).map_err(io::Error::other)?;
+        match how {
+            End::HandOver => self.view(slot).file.map_over(part.clone(), self.view(slot).offset_of(part.start))?,
+            End::Unmap => unmap(part.clone())?,
+        }
+        self.fill.close(part.clone());
+        self.views[slot].as_mut().expect("a view").kill(&part);
+        self.uffd.wake(part);
+        gone.iter().for_each(|&id| self.woke(id));
+        self.tell_unmapped(&gone);
+        Ok(())
+    }
+
+    /// Forgets a view of which nothing is left.
+    fn end_view(&mut self, slot: usize) {
+        let rest: Vec<BlockId> =
+            self.view(slot).ids.clone().filter(|&id| self.table.state(id) != State::Gone).collect();
+        rest.iter().for_each(|&id| self.table.set_state(id, State::Gone));
+        self.tell_unmapped(&rest);
+        let view = self.views[slot].take().expect("a view");
+        self.meter.view_removed(view.range.len() as u64);
+        self.table.remove(view.ids);
+        self.frames.truncate(self.table.len());
+    }
+
+    fn tell_unmapped(&mut self, ids: &[BlockId]) {
+        for run in ids.chunk_by(|a, b| a + 1 == *b) {
+            self.policy.unmapped(&self.table, run[0]..run[run.len() - 1] + 1);
+        }
+    }
+
+    /// Waits until no block of `ids` is being read. Faults are served meanwhile, but touches of
+    /// `ids` only sleep.
+    fn quiesce(&mut self, ids: Range<BlockId>) -> io::Result<()> {
+        self.demand.retain(|id| !ids.contains(id));
+        self.closing = Some(ids.clone());
+        while ids.clone().any(|id| self.table.state(id) == State::Reading) {
+            self.step()?;
+        }
+        self.closing = None;
+        Ok(())
+    }
+
+    /// Frees what the block holds.
+    fn release(&mut self, id: BlockId) {
+        let place = self.place(id);
+        match self.table.state(id) {
+            State::Staged => {
+                if let Some(frame) = self.frames[id as usize].take() {
+                    self.fill.discard(&place, frame);
+                }
+            }
+            State::Present => self.fill.evict(&place),
+            State::Absent | State::Poisoned | State::Gone => return,
+            State::Reading => unreachable!("quiesced"),
+        }
+        self.table.set_state(id, State::Absent);
+    }
+
+    /// A hint is worth following when it is small; one over the whole file says nothing.
+    fn will_need(&mut self, range: Range<usize>) {
+        const HINT_BYTES_MAX: usize = 16 << 20;
+        if range.len() > HINT_BYTES_MAX {
+            return;
+        }
+        let mut ids = Vec::new();
+        for view in self.views.iter().flatten() {
+            ids.extend(view.live_in(&range).iter().flat_map(|part| view.ids_in(part)));
+        }
+        for id in ids {
+            self.policy.hinted(&self.table, id);
+        }
+    }
+
+    fn view(&self, slot: usize) -> &View {
+        self.views[slot].as_ref().expect("a view")
+    }
+}

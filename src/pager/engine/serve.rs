@@ -1,0 +1,284 @@
+//! Faults in, reads out: the states of blocks change here and nowhere else (but for commands, which
+//! end them).
+
+use std::io;
+use std::os::fd::AsRawFd;
+
+use super::super::fill::Place;
+use super::super::io::Read;
+use super::super::reads::{Part, Record};
+use super::super::region::PAGE;
+use super::super::uffd::Fault;
+use super::{Engine, Waiter};
+use crate::policy::{BlockId, Need, Placement, State, Touch};
+
+/// Times a read is tried again without progress before the block is given to the kernel.
+const RETRIES_MAX: u32 = 3;
+
+impl Engine {
+    /// A thread touched a hole.
+    pub(super) fn faulted(&mut self, fault: &Fault) -> io::Result<()> {
+        let page = fault.address..fault.address + PAGE;
+        let Some(id) = self.views.iter().flatten().find_map(|view| view.block_at(fault.address)) else {
+            // Unmapped or handed over in the meantime: the kernel answers the next touch.
+            self.uffd.wake(page);
+            return Ok(());
+        };
+        let touch = match self.table.state(id) {
+            State::Absent => Touch::Absent,
+            State::Reading => Touch::Reading,
+            State::Staged => Touch::Staged,
+            // Answered since the event was queued.
+            State::Present | State::Poisoned | State::Gone => {
+                self.uffd.wake(page);
+                return Ok(());
+            }
+        };
+        let now = self.meter.now_ns();
+        self.meter.fault(touch);
+        // Several threads may meet in one block; it counts as one touch.
+        let first = !self.table.is_waited_for(id);
+        if first {
+            self.policy.touched(&self.table, id, touch, now);
+        }
+        let waiter = Waiter { since_ns: now, touch, tid: fault.tid, address: fault.address };
+        self.waiters.entry(id).or_default().push(waiter);
+        self.table.set_waited_for(id, true);
+        match touch {
+            Touch::Staged => self.install(id)?,
+            Touch::Absent if first && !self.is_closing(id) => self.demand.push_back(id),
+            Touch::Absent | Touch::Reading => {}
+        }
+        if first && let Some(mark) = self.policy.rearm(&self.table) {
+            self.rearm(mark)?;
+        }
+        Ok(())
+    }
+
+    /// Starts the reads that are wanted: demand first, then what the policy names.
+    pub(super) fn pump(&mut self) -> io::Result<()> {
+        while let Some(&id) = self.demand.front() {
+            if self.table.state(id) == State::Absent {
+                if !self.make_room(Some(id), Need::Demand) {
+                    // Every frame is being read into; the next completion makes room.
+                    return Ok(());
+                }
+                if !self.start_read(id)? {
+                    continue;
+                }
+            }
+            self.demand.pop_front();
+        }
+        while self.reads.len() < self.depth as usize {
+            let Some(id) = self.policy.next_read(&self.table, self.reads.len() as u32) else { break };
+            assert_eq!(self.table.state(id), State::Absent, "the policy named block {id}, which is not absent");
+            if !self.make_room(Some(id), Need::Readahead) || !self.start_read(id)? {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Evicts until a frame for `wanted` fits (or until the budget is kept); false when the policy
+    /// names no victim.
+    pub(super) fn make_room(&mut self, wanted: Option<BlockId>, need: Need) -> bool {
+        loop {
+            let enough = match wanted {
+                Some(id) => self.table.has_room(id),
+                None => self.table.held_bytes() <= self.table.budget_bytes(),
+            };
+            if enough {
+                return true;
+            }
+            let Some(victim) = self.policy.victim(&self.table, wanted, need) else { return false };
+            self.evict(victim);
+        }
+    }
+
+    fn evict(&mut self, id: BlockId) {
+        assert!(self.table.is_evictable(id), "the policy named block {id}, which cannot be evicted");
+        let place = self.place(id);
+        match self.frames[id as usize].take() {
+            Some(frame) => {
+                self.meter.stats.evictions_untouched += 1;
+                self.fill.discard(&place, frame);
+            }
+            None => self.fill.evict(&place),
+        }
+        self.meter.stats.evictions += 1;
+        self.table.set_state(id, State::Absent);
+    }
+
+    /// Starts reading an absent block for which there is room. False when there was no memory for
+    /// it: the budget has then been cut down to what there is.
+    fn start_read(&mut self, id: BlockId) -> io::Result<bool> {
+        let place = self.place(id);
+        let frame = match self.fill.acquire(&place) {
+            Ok(frame) => frame,
+            Err(error) if self.table.held_bytes() > 0 => {
+                log::warn!("no memory for a frame ({error}); the budget becomes {} bytes", self.table.held_bytes());
+                self.table.set_budget(self.table.held_bytes());
+                self.policy.budget_changed(&self.table);
+                return Ok(false);
+            }
+            Err(error) => {
+                log::warn!("no memory for a single frame ({error})");
+                self.give_up(id)?;
+                return Ok(true);
+            }
+        };
+        self.table.set_state(id, State::Reading);
+        self.meter.held(self.table.held_bytes());
+        self.frames[id as usize] = Some(frame);
+        let started_ns = self.meter.now_ns();
+        let part_bytes = self.read_bytes.min(place.len as u32);
+        let parts_left = (place.len as u32).div_ceil(part_bytes);
+        let record = self.reads.add(Record { id, frame, parts_left, failed: false, started_ns });
+        for start in (0..place.len as u32).step_by(part_bytes as usize) {
+            let len = part_bytes.min(place.len as u32 - start);
+            self.start_part(Part { record, start, len, retries: 0, buffered: false })?;
+        }
+        Ok(true)
+    }
+
+    fn start_part(&mut self, part: Part) -> io::Result<()> {
+        let record = self.reads.record(part.record);
+        let (id, frame) = (record.id, record.frame);
+        let file = &self.view_of(id).file;
+        let fd = if part.buffered { file.buffered().as_raw_fd() } else { file.read_fd().0 };
+        let offset = self.table.block(id).offset + u64::from(part.start);
+        let token = self.reads.add_part(part);
+        self.meter.read_started(u64::from(part.len));
+        self.io.start(Read { fd, addr: frame.addr + part.start as usize, len: part.len, offset, token })
+    }
+
+    /// A read completed with `result`: bytes, or a negative error number.
+    pub(super) fn read_ended(&mut self, token: u64, result: i32) -> io::Result<()> {
+        let mut part = self.reads.take_part(token);
+        let (id, started_ns) = {
+            let record = self.reads.record(part.record);
+            (record.id, record.started_ns)
+        };
+        let now = self.meter.now_ns();
+        self.meter.read_done(result.max(0) as u64, now.saturating_sub(started_ns));
+        if self.missing_bytes(id, &part, result) > 0 {
+            let progress = result.max(0) as u32 / PAGE as u32 * PAGE as u32;
+            part.start += progress;
+            part.len -= progress;
+            part.retries = if progress > 0 { 0 } else { part.retries + 1 };
+            if !matches!(-result, libc::EINTR | libc::EAGAIN) && progress == 0 {
+                // Direct I/O may be refused where reading through the page cache works.
+                part.buffered = true;
+            }
+            if part.retries <= RETRIES_MAX {
+                return self.start_part(part);
+            }
+            self.reads.record(part.record).failed = true;
+        }
+        let record = self.reads.record(part.record);
+        record.parts_left -= 1;
+        if record.parts_left > 0 {
+            return Ok(());
+        }
+        let record = self.reads.take(part.record);
+        if record.failed { self.give_up(id) } else { self.filled(id) }
+    }
+
+    /// Bytes of `part` that the file has and the read did not bring.
+    fn missing_bytes(&self, id: BlockId, part: &Part, result: i32) -> u64 {
+        let start = self.table.block(id).offset + u64::from(part.start);
+        let wanted = self.view_of(id).file.bytes().saturating_sub(start).min(u64::from(part.len));
+        wanted.saturating_sub(result.max(0) as u64)
+    }
+
+    /// Every byte of the block is in its frame.
+    fn filled(&mut self, id: BlockId) -> io::Result<()> {
+        let place = self.place(id);
+        let file = &self.view_of(id).file;
+        let frame = self.frames[id as usize].expect("a block that was read has a frame");
+        let offset = self.table.block(id).offset;
+        // As in a file mapping, the rest of the last page reads as zeros.
+        let valid = file.bytes().saturating_sub(offset).min(place.len as u64) as usize;
+        // SAFETY: the frame has `place.len` bytes and no read writes to it any more.
+        unsafe { std::ptr::write_bytes((frame.addr + valid) as *mut u8, 0, place.len - valid) };
+        if !file.read_fd().1 {
+            file.forget_cached(offset..offset + place.len as u64);
+        }
+        self.table.set_state(id, State::Staged);
+        let placement = self.policy.filled(&self.table, id);
+        if self.table.is_waited_for(id) || placement == Placement::Install { self.install(id) } else { Ok(()) }
+    }
+
+    /// `Staged -> Present`; wakes who sleeps on the block.
+    fn install(&mut self, id: BlockId) -> io::Result<()> {
+        let place = self.place(id);
+        let frame = self.frames[id as usize].take().expect("a staged block has a frame");
+        match self.fill.install(&place, frame) {
+            Ok(()) => {
+                self.table.set_state(id, State::Present);
+                self.woke(id);
+                Ok(())
+            }
+            Err(error) => {
+                log::warn!("could not install a block ({error}); the kernel serves it from now on");
+                self.table.set_state(id, State::Absent);
+                self.give_up(id)
+            }
+        }
+    }
+
+    /// `Present -> Staged`, so that the next touch reports itself.
+    fn rearm(&mut self, id: BlockId) -> io::Result<()> {
+        assert_eq!(self.table.state(id), State::Present, "the policy rearmed block {id}, which is not present");
+        match self.fill.rearm(&self.place(id)) {
+            Ok(frame) => {
+                self.frames[id as usize] = Some(frame);
+                self.table.set_state(id, State::Staged);
+            }
+            // Pinned or busy; a move may have stopped half-way.
+            Err(_) => self.evict(id),
+        }
+        Ok(())
+    }
+
+    /// The block cannot be read, or there is no memory for it: an ordinary mapping of the file takes
+    /// its place, so that each page gives what it would have given without a pager, its bytes or
+    /// SIGBUS. The block is `Absent` or `Reading`.
+    pub(super) fn give_up(&mut self, id: BlockId) -> io::Result<()> {
+        let place = self.place(id);
+        if let Some(frame) = self.frames[id as usize].take() {
+            self.fill.discard(&place, frame);
+        }
+        self.view_of(id).file.map_over(place.range(), self.table.block(id).offset)?;
+        self.table.set_state(id, State::Poisoned);
+        self.meter.stats.poisoned_pages += (place.len / PAGE) as u64;
+        self.uffd.wake(place.range());
+        self.woke(id);
+        Ok(())
+    }
+
+    /// Who slept on `id` has been woken: accounts for it.
+    pub(super) fn woke(&mut self, id: BlockId) {
+        self.table.set_waited_for(id, false);
+        let Some(waiters) = self.waiters.remove(&id) else { return };
+        let now = self.meter.now_ns();
+        for waiter in waiters {
+            let wait_ns = now - waiter.since_ns;
+            self.meter.woken(waiter.touch, wait_ns);
+            if let Some(trace) = &mut self.trace {
+                let block = self.table.block(id);
+                let view = self.views[block.view as usize].as_ref().expect("blocks belong to views");
+                let offset = view.offset_of(waiter.address);
+                trace.fault(waiter.since_ns, waiter.tid, block.view, offset, id, waiter.touch, wait_ns);
+            }
+        }
+    }
+
+    pub(super) fn place(&self, id: BlockId) -> Place {
+        self.view_of(id).place(&self.table, id)
+    }
+
+    fn is_closing(&self, id: BlockId) -> bool {
+        self.closing.as_ref().is_some_and(|ids| ids.contains(&id))
+    }
+}

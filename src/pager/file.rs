@@ -1,0 +1,97 @@
+//! A model file as the pager holds it: reopened, so that it outlives the program's descriptor, a
+//! rename, and an unlink.
+
+use std::io;
+use std::ops::Range;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+
+use rustix::fs::{Advice, AtFlags, Mode, OFlags, StatxFlags};
+use rustix::mm::{MapFlags, ProtFlags};
+
+use super::region::{PAGE, map_file_over};
+use super::uffd::raise;
+
+/// Which file it is, whatever its name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Identity {
+    /// Device number.
+    pub dev: u64,
+    /// Inode number.
+    pub ino: u64,
+}
+
+/// An open model file.
+#[derive(Debug)]
+pub struct ModelFile {
+    buffered: OwnedFd,
+    direct: Option<OwnedFd>,
+    identity: Identity,
+    bytes: u64,
+}
+
+impl ModelFile {
+    /// Opens the file behind `fd` again, once through the page cache and, if `direct` is asked for
+    /// and the file system allows it with page alignment, once around it.
+    pub fn reopen(fd: BorrowedFd<'_>, direct: bool) -> io::Result<ModelFile> {
+        let path = format!("/proc/self/fd/{}", fd.as_raw_fd());
+        let open = |extra: OFlags| rustix::fs::open(&*path, OFlags::RDONLY | OFlags::CLOEXEC | extra, Mode::empty());
+        let buffered = raise(open(OFlags::empty()).or_else(|_| rustix::io::fcntl_dupfd_cloexec(fd, 3))?);
+        let stat = rustix::fs::fstat(&buffered)?;
+        let direct =
+            if direct && allows_page_aligned_direct(&buffered) { open(OFlags::DIRECT).ok().map(raise) } else { None };
+        Ok(ModelFile {
+            buffered,
+            direct,
+            identity: Identity { dev: stat.st_dev, ino: stat.st_ino },
+            bytes: stat.st_size.max(0) as u64,
+        })
+    }
+
+    /// Size when it was opened, in bytes.
+    pub fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// Which file it is.
+    pub fn identity(&self) -> Identity {
+        self.identity
+    }
+
+    /// The descriptor for reads into page-aligned memory, and whether it goes around the page cache.
+    pub fn read_fd(&self) -> (RawFd, bool) {
+        match &self.direct {
+            Some(direct) => (direct.as_raw_fd(), true),
+            None => (self.buffered.as_raw_fd(), false),
+        }
+    }
+
+    /// The descriptor that goes through the page cache.
+    pub fn buffered(&self) -> BorrowedFd<'_> {
+        self.buffered.as_fd()
+    }
+
+    /// Drops `range` of the file from the page cache after a buffered read.
+    pub fn forget_cached(&self, range: Range<u64>) {
+        let len = std::num::NonZeroU64::new(range.end - range.start);
+        let _ = rustix::fs::fadvise(&self.buffered, range.start, len, Advice::DontNeed);
+    }
+
+    /// Replaces `range` of addresses by an ordinary mapping of the file from `offset`: from here on
+    /// the kernel answers touches, with the bytes or with SIGBUS, as it would have without a pager.
+    pub fn map_over(&self, range: Range<usize>, offset: u64) -> io::Result<()> {
+        map_file_over(range, self.buffered(), offset, ProtFlags::READ, MapFlags::SHARED)
+    }
+}
+
+/// Whether O_DIRECT works with offsets, lengths and memory aligned to pages. Asks statx(2)
+/// (STATX_DIOALIGN, Linux 6.1); where the kernel does not say, the open itself decides.
+fn allows_page_aligned_direct(file: &OwnedFd) -> bool {
+    let dioalign = StatxFlags::from_bits_retain(linux_raw_sys::general::STATX_DIOALIGN);
+    match rustix::fs::statx(file, "", AtFlags::EMPTY_PATH, dioalign) {
+        Ok(stat) if stat.stx_mask & dioalign.bits() != 0 => {
+            let fits = |align: u32| align != 0 && align as usize <= PAGE;
+            fits(stat.stx_dio_mem_align) && fits(stat.stx_dio_offset_align)
+        }
+        _ => true,
+    }
+}

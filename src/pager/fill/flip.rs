@@ -1,0 +1,120 @@
+//! The `move` rung: pages change places between the pool and the view; nothing is copied.
+//!
+//! Pool and view are private anonymous memory with the same protection, registered with the same
+//! userfaultfd: the view for missing faults, the pool only so that it may be a destination of moves
+//! (ioctl_userfaultfd(2), UFFDIO_MOVE). A huge page is moved whole.
+
+use std::io;
+use std::ops::Range;
+use std::sync::Arc;
+
+use rustix::mm::Advice;
+
+use super::super::region::{HUGE, Region, advise};
+use super::super::uffd::{Track, Uffd, feature};
+use super::pool::Pool;
+use super::{Fill, Frame, Place, until_done};
+use crate::config::FillRung;
+
+/// See the module's page.
+pub struct Flip {
+    uffd: Arc<Uffd>,
+    pool: Pool,
+}
+
+impl Flip {
+    /// Fails when the kernel has no UFFDIO_MOVE.
+    pub fn new(uffd: Arc<Uffd>) -> io::Result<Flip> {
+        if !uffd.has(feature::MOVE) {
+            return Err(io::Error::new(io::ErrorKind::Unsupported, "this kernel has no UFFDIO_MOVE (Linux 6.8)"));
+        }
+        Ok(Flip { uffd, pool: Pool::default() })
+    }
+
+    fn empty_slot(&mut self, bytes: usize) -> io::Result<u32> {
+        let uffd = &self.uffd;
+        self.pool.take_empty(bytes, |chunk| uffd.register(chunk, Track::MoveTarget))
+    }
+
+    /// Moves the block's pages out of the view into a free slot.
+    fn take_out(&mut self, place: &Place) -> io::Result<u32> {
+        let slot = self.empty_slot(place.frame_bytes)?;
+        let to = self.pool.addr(slot);
+        match until_done(place.len, |done| self.uffd.move_pages(to + done, place.addr + done, place.len - done)) {
+            Ok(()) => Ok(slot),
+            Err((_, error)) => {
+                // Part of the block may lie in the slot, part in the view.
+                self.pool.put_freed(slot);
+                Err(error)
+            }
+        }
+    }
+}
+
+impl Fill for Flip {
+    fn rung(&self) -> FillRung {
+        FillRung::Move
+    }
+
+    fn open_view(&mut self, offset: u64, len: usize) -> io::Result<Range<usize>> {
+        let view = Region::reserve(len, offset as usize % HUGE)?;
+        self.uffd.register(view.range(), Track::Missing)?;
+        Ok(view.leak())
+    }
+
+    fn close(&mut self, _range: Range<usize>) {}
+
+    fn acquire(&mut self, place: &Place) -> io::Result<Frame> {
+        let uffd = &self.uffd;
+        let slot = self.pool.take_full(place.frame_bytes, |chunk| uffd.register(chunk, Track::MoveTarget))?;
+        Ok(Frame { addr: self.pool.addr(slot), slot })
+    }
+
+    fn install(&mut self, place: &Place, frame: Frame) -> io::Result<()> {
+        let moved =
+            until_done(place.len, |done| self.uffd.move_pages(place.addr + done, frame.addr + done, place.len - done));
+        let Err((moved_bytes, _)) = moved else {
+            if place.len == place.frame_bytes {
+                self.pool.put_empty(frame.slot);
+            } else {
+                // Pages past the block's end are still in the slot.
+                self.pool.put_freed(frame.slot);
+            }
+            return Ok(());
+        };
+        // Somebody pins the rest for longer: a copy does as well.
+        let copied = until_done(place.len - moved_bytes, |done| {
+            let at = moved_bytes + done;
+            self.uffd.copy(place.addr + at, frame.addr + at, place.len - at)
+        });
+        self.pool.put_freed(frame.slot);
+        copied.map_err(|(_, error)| {
+            let _ = advise(place.range(), Advice::LinuxDontNeed);
+            error
+        })
+    }
+
+    fn rearm(&mut self, place: &Place) -> io::Result<Frame> {
+        let slot = self.take_out(place)?;
+        Ok(Frame { addr: self.pool.addr(slot), slot })
+    }
+
+    fn evict(&mut self, place: &Place) {
+        match self.take_out(place) {
+            Ok(slot) => self.pool.put_full(slot),
+            // Pinned by somebody (direct I/O out of the view): drop the pages instead; they are
+            // freed when the pin goes.
+            Err(_) => {
+                let _ = advise(place.range(), Advice::LinuxDontNeed);
+            }
+        }
+    }
+
+    fn discard(&mut self, _place: &Place, frame: Frame) {
+        self.pool.put_full(frame.slot);
+    }
+
+    fn trim(&mut self, keep_bytes: u64) {
+        self.pool.free_spare(keep_bytes);
+    }
+}

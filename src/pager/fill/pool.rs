@@ -1,0 +1,156 @@
+//! Slots of memory, one class for each frame size.
+//!
+//! A slot either has memory (*full*) or is a hole (*empty*): under the `move` rung the memory itself
+//! travels between slots and the view, and a slot is only the place where it rests. Address space is
+//! reserved in chunks and never given back; memory is allocated slot by slot, when it is first
+//! needed.
+//!
+//! Invariants: a slot is in exactly one of `full`, `empty`, or in a block's hands; slots in hand
+//! have memory.
+
+use std::io;
+use std::ops::Range;
+
+use rustix::mm::Advice;
+
+use super::super::region::{HUGE, Region, advise, populate};
+
+/// Slots reserved at a time.
+const CHUNK_SLOTS: usize = 256;
+/// A slot's number: the class in the upper bits.
+const CLASS_SHIFT: u32 = 26;
+
+struct Class {
+    slot_bytes: usize,
+    chunks: Vec<Region>,
+    full: Vec<u32>,
+    empty: Vec<u32>,
+}
+
+impl Class {
+    fn range(&self, index: u32) -> Range<usize> {
+        let (chunk, slot) = (index as usize / CHUNK_SLOTS, index as usize % CHUNK_SLOTS);
+        let start = self.chunks[chunk].start() + slot * self.slot_bytes;
+        start..start + self.slot_bytes
+    }
+}
+
+/// All slots of all classes.
+#[derive(Default)]
+pub struct Pool {
+    classes: Vec<Class>,
+    spare_bytes: u64,
+}
+
+impl Pool {
+    /// Bytes of memory in slots that no block holds.
+    pub fn spare_bytes(&self) -> u64 {
+        self.spare_bytes
+    }
+
+    /// The address of a slot.
+    pub fn addr(&self, slot: u32) -> usize {
+        self.class_of(slot).range(slot & ((1 << CLASS_SHIFT) - 1)).start
+    }
+
+    /// A slot with memory: a spare one, else one with fresh memory, for which spare memory of other
+    /// classes is freed so that the sum does not grow while there is any. `on_chunk` sees each new
+    /// chunk of address space before its first use.
+    pub fn take_full(
+        &mut self,
+        slot_bytes: usize,
+        on_chunk: impl FnMut(Range<usize>) -> io::Result<()>,
+    ) -> io::Result<u32> {
+        let class = self.class_index(slot_bytes);
+        if let Some(index) = self.classes[class].full.pop() {
+            self.spare_bytes -= slot_bytes as u64;
+            return Ok(slot_number(class, index));
+        }
+        self.free_spare(self.spare_bytes.saturating_sub(slot_bytes as u64));
+        let slot = self.take_empty(slot_bytes, on_chunk)?;
+        let range = self.classes[class].range(slot & ((1 << CLASS_SHIFT) - 1));
+        // Kernels before 5.14 do not know this advice; their memory comes with the first touch.
+        match populate(range) {
+            Err(error) if error.raw_os_error() != Some(libc::EINVAL) => {
+                self.put_empty(slot);
+                Err(error)
+            }
+            _ => Ok(slot),
+        }
+    }
+
+    /// A slot without memory.
+    pub fn take_empty(
+        &mut self,
+        slot_bytes: usize,
+        mut on_chunk: impl FnMut(Range<usize>) -> io::Result<()>,
+    ) -> io::Result<u32> {
+        let class = self.class_index(slot_bytes);
+        let this = &mut self.classes[class];
+        if let Some(index) = this.empty.pop() {
+            return Ok(slot_number(class, index));
+        }
+        let chunk = Region::reserve(CHUNK_SLOTS * slot_bytes, 0)?;
+        let huge = slot_bytes.is_multiple_of(HUGE);
+        advise(chunk.range(), if huge { Advice::LinuxHugepage } else { Advice::LinuxNoHugepage }).or_else(|error| {
+            // A kernel built without transparent huge pages does not know the advice.
+            if error.raw_os_error() == Some(libc::EINVAL) { Ok(()) } else { Err(error) }
+        })?;
+        on_chunk(chunk.range())?;
+        let first = (this.chunks.len() * CHUNK_SLOTS) as u32;
+        assert!(first + (CHUNK_SLOTS as u32) < 1 << CLASS_SHIFT, "slots of one class exhausted");
+        this.chunks.push(chunk);
+        this.empty.extend((first + 1..first + CHUNK_SLOTS as u32).rev());
+        Ok(slot_number(class, first))
+    }
+
+    /// Gives back a slot that has memory.
+    pub fn put_full(&mut self, slot: u32) {
+        self.spare_bytes += self.class_of(slot).slot_bytes as u64;
+        self.class_of_mut(slot).full.push(slot & ((1 << CLASS_SHIFT) - 1));
+    }
+
+    /// Gives back a slot that is a hole.
+    pub fn put_empty(&mut self, slot: u32) {
+        self.class_of_mut(slot).empty.push(slot & ((1 << CLASS_SHIFT) - 1));
+    }
+
+    /// Frees the memory of a slot and gives it back as a hole.
+    pub fn put_freed(&mut self, slot: u32) {
+        let range = self.class_of(slot).range(slot & ((1 << CLASS_SHIFT) - 1));
+        let _ = advise(range, Advice::LinuxDontNeed);
+        self.put_empty(slot);
+    }
+
+    /// Frees spare memory until at most `keep_bytes` of it are left.
+    pub fn free_spare(&mut self, keep_bytes: u64) {
+        for class in &mut self.classes {
+            while self.spare_bytes > keep_bytes {
+                let Some(index) = class.full.pop() else { break };
+                let _ = advise(class.range(index), Advice::LinuxDontNeed);
+                class.empty.push(index);
+                self.spare_bytes -= class.slot_bytes as u64;
+            }
+        }
+    }
+
+    fn class_index(&mut self, slot_bytes: usize) -> usize {
+        self.classes.iter().position(|class| class.slot_bytes == slot_bytes).unwrap_or_else(|| {
+            assert!(self.classes.len() < 1 << (32 - CLASS_SHIFT), "frame sizes exhausted");
+            self.classes.push(Class { slot_bytes, chunks: Vec::new(), full: Vec::new(), empty: Vec::new() });
+            self.classes.len() - 1
+        })
+    }
+
+    fn class_of(&self, slot: u32) -> &Class {
+        &self.classes[(slot >> CLASS_SHIFT) as usize]
+    }
+
+    fn class_of_mut(&mut self, slot: u32) -> &mut Class {
+        &mut self.classes[(slot >> CLASS_SHIFT) as usize]
+    }
+}
+
+fn slot_number(class: usize, index: u32) -> u32 {
+    (class as u32) << CLASS_SHIFT | index
+}

@@ -1,0 +1,143 @@
+//! The connection from any thread to the pager thread, and that thread's beginning and end.
+
+use std::io;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+
+use crossbeam_channel::{Sender, bounded, unbounded};
+use rustix::event::{EventfdFlags, eventfd};
+
+use super::command::Command;
+use super::engine::{Engine, Setup};
+use super::io::{Io, threads};
+use super::rescue;
+use super::uffd::raise;
+use crate::config::{Settings, Strategy};
+use crate::policy::{self, Policy};
+
+/// Makes a policy.
+pub type MakePolicy = dyn Fn(Strategy) -> Box<dyn Policy> + Send + Sync;
+/// Puts something around the I/O rung.
+pub type WrapIo = dyn Fn(Box<dyn Io>) -> Box<dyn Io> + Send + Sync;
+
+/// Parts of the pager that tests replace.
+#[derive(Default)]
+pub struct Parts {
+    /// Instead of [`policy::for_strategy`].
+    pub make_policy: Option<Arc<MakePolicy>>,
+    /// Around the I/O rung.
+    pub wrap_io: Option<Arc<WrapIo>>,
+}
+
+/// A running pager thread.
+pub struct Link {
+    commands: Sender<Command>,
+    bell: Arc<OwnedFd>,
+    mapped_bytes: u64,
+}
+
+impl Link {
+    /// Starts the thread and waits until it is up or has been refused something.
+    pub fn start(settings: &Settings, parts: &Parts) -> io::Result<Link> {
+        let bell = Arc::new(raise(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?));
+        let (commands, inbox) = unbounded();
+        let (up, is_up) = bounded(1);
+        let strategy = settings.strategy;
+        let policy = match &parts.make_policy {
+            Some(make) => make(strategy),
+            None => policy::for_strategy(strategy),
+        };
+        let setup = Setup { settings: settings.clone(), commands: inbox, bell: bell.clone(), policy };
+        let wrap_io = parts.wrap_io.clone();
+        let _signals = BlockedSignals::new();
+        std::thread::Builder::new().name("ggpager".into()).spawn(move || {
+            serve(setup, wrap_io, |result| {
+                let _ = up.send(result);
+            });
+        })?;
+        is_up.recv().unwrap_or_else(|_| Err(io::Error::other("the thread ended at once")))?;
+        Ok(Link { commands, bell, mapped_bytes: 0 })
+    }
+
+    /// Bytes of all views.
+    pub fn mapped_bytes(&self) -> u64 {
+        self.mapped_bytes
+    }
+
+    /// Views have grown or shrunk by `change` bytes.
+    pub fn mapped(&mut self, change: i64) {
+        self.mapped_bytes = self.mapped_bytes.saturating_add_signed(change);
+    }
+
+    /// Sends a command; does not wait.
+    pub fn tell(&self, command: Command) {
+        if self.commands.send(command).is_ok() {
+            threads::signal(self.bell.as_raw_fd());
+        }
+    }
+
+    /// Sends a command and waits for its answer; `None` when the pager has stopped.
+    pub fn ask<T>(&self, command: impl FnOnce(Sender<T>) -> Command) -> Option<T> {
+        let (reply, answer) = bounded(1);
+        self.tell(command(reply));
+        answer.recv().ok()
+    }
+}
+
+impl Drop for Link {
+    fn drop(&mut self) {
+        // Wakes the thread so that it sees the channel's end.
+        let (commands, _) = unbounded();
+        self.commands = commands;
+        threads::signal(self.bell.as_raw_fd());
+    }
+}
+
+/// The thread's body. Whatever ends it, the views end as ordinary mappings.
+fn serve(setup: Setup, wrap_io: Option<Arc<WrapIo>>, up: impl FnOnce(io::Result<()>)) {
+    let mut engine = match catch_unwind(AssertUnwindSafe(|| Engine::new(setup, wrap_io.as_deref()))) {
+        Ok(Ok(engine)) => engine,
+        Ok(Err(error)) => return up(Err(error)),
+        Err(_) => return up(Err(io::Error::other("panic while starting"))),
+    };
+    up(Ok(()));
+    let end = catch_unwind(AssertUnwindSafe(|| engine.run()));
+    let why = match end {
+        Ok(Ok(())) => None,
+        Ok(Err(error)) => Some(error.to_string()),
+        Err(_) => Some("a bug (panic)".to_owned()),
+    };
+    rescue::hand_over_and_forget();
+    if let Some(why) = why {
+        log::error!("the pager has stopped: {why}; the kernel serves the model from now on, see `ggpager doctor`");
+    }
+    // Closing the userfaultfd wakes whoever still sleeps in a view.
+    let _ = catch_unwind(AssertUnwindSafe(|| drop(engine)));
+}
+
+/// Blocks every signal on this thread, and so on threads that it starts, until dropped: signals of
+/// the program are none of the pager's business.
+struct BlockedSignals {
+    before: libc::sigset_t,
+}
+
+impl BlockedSignals {
+    fn new() -> BlockedSignals {
+        // SAFETY: plain old data, filled by the two calls; the previous mask is stored in `before`.
+        unsafe {
+            let mut all: libc::sigset_t = std::mem::zeroed();
+            let mut before: libc::sigset_t = std::mem::zeroed();
+            libc::sigfillset(&mut all);
+            libc::pthread_sigmask(libc::SIG_SETMASK, &all, &mut before);
+            BlockedSignals { before }
+        }
+    }
+}
+
+impl Drop for BlockedSignals {
+    fn drop(&mut self) {
+        // SAFETY: `before` is a mask that the kernel gave us.
+        unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, &self.before, std::ptr::null_mut()) };
+    }
+}

@@ -1,0 +1,148 @@
+//! Counters and distributions behind [`Stats`].
+
+use std::time::Instant;
+
+use hdrhistogram::Histogram;
+
+use crate::policy::Touch;
+use crate::stats::{Percentiles, Stats};
+
+/// Counts what the pager does; turned into [`Stats`] on demand.
+pub struct Meter {
+    start: Instant,
+    /// Fields that are plain counts live here directly.
+    pub stats: Stats,
+    read_size_bytes: Histogram<u64>,
+    read_latency_us: Histogram<u64>,
+    staged_latency_us: Histogram<u64>,
+    demand_latency_us: Histogram<u64>,
+    mapped_bytes: u64,
+    in_flight: u64,
+    in_flight_since_ns: u64,
+    /// Sum of reads in flight times nanoseconds.
+    in_flight_ns: u128,
+    reading_ns: u64,
+    stall_ns: u64,
+}
+
+impl Meter {
+    /// Starts the clock.
+    pub fn new() -> Meter {
+        let histogram = || Histogram::new_with_bounds(1, 1 << 40, 2).expect("constant bounds are valid");
+        Meter {
+            start: Instant::now(),
+            stats: Stats::default(),
+            read_size_bytes: histogram(),
+            read_latency_us: histogram(),
+            staged_latency_us: histogram(),
+            demand_latency_us: histogram(),
+            mapped_bytes: 0,
+            in_flight: 0,
+            in_flight_since_ns: 0,
+            in_flight_ns: 0,
+            reading_ns: 0,
+            stall_ns: 0,
+        }
+    }
+
+    /// Nanoseconds since the meter was made; the pager's clock.
+    pub fn now_ns(&self) -> u64 {
+        self.start.elapsed().as_nanos() as u64
+    }
+
+    /// A view of `bytes` was made.
+    pub fn view_added(&mut self, bytes: u64) {
+        self.mapped_bytes += bytes;
+        self.stats.views += 1;
+        self.stats.model_bytes = self.stats.model_bytes.max(self.mapped_bytes);
+    }
+
+    /// The last part of a view of `bytes` was unmapped.
+    pub fn view_removed(&mut self, bytes: u64) {
+        self.mapped_bytes -= bytes;
+    }
+
+    /// A read of `bytes` was submitted.
+    pub fn read_started(&mut self, bytes: u64) {
+        self.tick();
+        self.in_flight += 1;
+        self.stats.reads += 1;
+        self.read_size_bytes.saturating_record(bytes);
+    }
+
+    /// A read ended with `bytes` after `latency_ns`.
+    pub fn read_done(&mut self, bytes: u64, latency_ns: u64) {
+        self.tick();
+        self.in_flight -= 1;
+        self.stats.read_bytes += bytes;
+        self.read_latency_us.saturating_record(latency_ns / 1000);
+    }
+
+    fn tick(&mut self) {
+        let now = self.now_ns();
+        let passed = now - self.in_flight_since_ns;
+        self.in_flight_since_ns = now;
+        if self.in_flight > 0 {
+            self.in_flight_ns += u128::from(passed) * u128::from(self.in_flight);
+            self.reading_ns += passed;
+        }
+    }
+
+    /// A thread touched a hole.
+    pub fn fault(&mut self, touch: Touch) {
+        match touch {
+            Touch::Absent => self.stats.faults_demand += 1,
+            Touch::Reading => self.stats.faults_in_flight += 1,
+            Touch::Staged => self.stats.faults_staged += 1,
+        }
+    }
+
+    /// A thread was woken after `wait_ns`.
+    pub fn woken(&mut self, touch: Touch, wait_ns: u64) {
+        self.stall_ns += wait_ns;
+        let histogram = match touch {
+            Touch::Staged => &mut self.staged_latency_us,
+            Touch::Absent | Touch::Reading => &mut self.demand_latency_us,
+        };
+        histogram.saturating_record(wait_ns / 1000);
+    }
+
+    /// Frames hold `bytes` now.
+    pub fn held(&mut self, bytes: u64) {
+        self.stats.pool_peak_bytes = self.stats.pool_peak_bytes.max(bytes);
+    }
+
+    /// The summary up to now. CPU time is that of the calling thread, which must be the pager's.
+    pub fn summary(&mut self) -> Stats {
+        self.tick();
+        let seconds = |ns: u64| ns as f64 / 1e9;
+        Stats {
+            read_size_bytes: Percentiles::from(&self.read_size_bytes),
+            read_latency_us: Percentiles::from(&self.read_latency_us),
+            staged_latency_us: Percentiles::from(&self.staged_latency_us),
+            demand_latency_us: Percentiles::from(&self.demand_latency_us),
+            stall_s: seconds(self.stall_ns),
+            reading_s: seconds(self.reading_ns),
+            reads_in_flight_mean: if self.reading_ns > 0 {
+                self.in_flight_ns as f64 / self.reading_ns as f64
+            } else {
+                0.0
+            },
+            pager_cpu_s: thread_cpu_s(),
+            wall_s: self.start.elapsed().as_secs_f64(),
+            ..self.stats.clone()
+        }
+    }
+}
+
+impl Default for Meter {
+    fn default() -> Self {
+        Meter::new()
+    }
+}
+
+/// CPU time of the calling thread in seconds.
+fn thread_cpu_s() -> f64 {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+    time.tv_sec as f64 + time.tv_nsec as f64 / 1e9
+}
