@@ -18,6 +18,7 @@ pub mod budget;
 pub mod cli;
 pub mod config;
 pub mod gguf;
+pub mod launch;
 pub mod pager;
 pub mod policy;
 pub mod stats;

@@ -21,7 +21,7 @@ struct Cli {
 #[derive(Subcommand)]
 enum Verb {
     /// Run a program with its GGUF mappings paged.
-    Run(run::Args),
+    Run(Box<run::Args>),
     /// Say what this machine allows, and the command that mends each obstacle.
     Doctor(doctor::Args),
     /// Show a model's tensors, where they lie, and the order in which they are read.
@@ -29,7 +29,7 @@ enum Verb {
     /// Write a random-weight model that llama.cpp loads.
     Synth(synth::Args),
     /// Compare stock and paged runs in interleaved rounds against the roofline.
-    Bench(bench::Args),
+    Bench(Box<bench::Args>),
 }
 
 /// Parses the command line, runs the verb, and gives its exit code: the verb's own, or 1 after an
@@ -39,11 +39,11 @@ pub fn main() -> ExitCode {
         .format_timestamp(None)
         .init();
     let done = match Cli::parse().verb {
-        Verb::Run(args) => run::run(args),
+        Verb::Run(args) => run::run(*args),
         Verb::Doctor(args) => doctor::run(args),
         Verb::Inspect(args) => inspect::run(args),
         Verb::Synth(args) => synth::run(args),
-        Verb::Bench(args) => bench::run(args),
+        Verb::Bench(args) => bench::run(*args),
     };
     done.unwrap_or_else(|error| {
         eprintln!("ggpager: {error:#}");
