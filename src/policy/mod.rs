@@ -10,11 +10,34 @@
 //!   victims, and names a victim for a demand read whenever any such block exists: otherwise a
 //!   faulting thread would wait for ever.
 
+mod demand;
+mod fifo;
 mod table;
 
+pub use demand::Demand;
 pub use table::{Block, BlockId, BlockTable, Role, State};
 
 use std::ops::Range;
+
+/// Frames that a pool must have at least, of each kind of block that there is: room for eight
+/// threads, each at the seam of two blocks.
+const FRAMES_MIN: u64 = 16;
+
+/// The smallest budget, in bytes, with which every policy makes progress: threads that touch blocks
+/// find them still there when they run again.
+pub fn min_budget_bytes(table: &BlockTable) -> u64 {
+    let mut largest = [0u64; 3];
+    for id in (0..table.len() as BlockId).filter(|&id| table.state(id) != State::Gone) {
+        let block = table.block(id);
+        let kind = match block.role {
+            Role::Cyclic => 0,
+            Role::Row => 1,
+            Role::Expert { .. } => 2,
+        };
+        largest[kind] = largest[kind].max(u64::from(block.frame_bytes));
+    }
+    FRAMES_MIN * largest.iter().sum::<u64>()
+}
 
 /// How a touch found its block.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
