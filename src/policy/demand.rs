@@ -79,6 +79,10 @@ impl Demand {
 }
 
 impl Policy for Demand {
+    fn name(&self) -> &'static str {
+        "demand"
+    }
+
     fn mapped(&mut self, table: &BlockTable, ids: Range<BlockId>, _order: &[BlockId]) {
         for id in ids {
             self.frame_bytes_max = self.frame_bytes_max.max(u64::from(table.block(id).frame_bytes));
