@@ -10,11 +10,19 @@
 //!   victims, and names a victim for a demand read whenever any such block exists: otherwise a
 //!   faulting thread would wait for ever.
 
+mod cycle;
 mod demand;
+mod experts;
 mod fifo;
+mod order;
+mod plan;
+mod readahead;
+mod resident;
+mod stream;
 mod table;
 
 pub use demand::Demand;
+pub use readahead::Readahead;
 pub use table::{Block, BlockId, BlockTable, Role, State};
 
 use std::ops::Range;
