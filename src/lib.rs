@@ -20,5 +20,6 @@ pub mod config;
 pub mod gguf;
 pub mod pager;
 pub mod policy;
+pub mod sim;
 pub mod stats;
 pub mod synth;
