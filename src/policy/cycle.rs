@@ -24,6 +24,15 @@ const HINTS_MAX: usize = 256;
 /// Blocks at the new end of the tensor in use that are evicted only when nothing else is left.
 const IN_USE_KEPT: usize = 4;
 
+/// What a touch asks of the policy around.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Touched {
+    /// The stream has gone past its end.
+    pub wrapped: bool,
+    /// The plan no longer fits: [`Cycle::replan`] is to be called.
+    pub needs_plan: bool,
+}
+
 /// See the module's page.
 #[derive(Debug, Default)]
 pub(super) struct Cycle {
@@ -88,22 +97,33 @@ impl Cycle {
         }
     }
 
-    /// Accounts a touch; true when the stream that `id` belongs to has gone past its end.
-    pub fn touched(&mut self, table: &BlockTable, id: BlockId, touch: Touch, cost: impl Fn(BlockId) -> f64) -> bool {
+    /// Spreads the resident blocks of stream `at` anew when the streamed ones lie so unevenly in
+    /// compute time that the readahead cannot smooth it; true when that was so.
+    pub fn respread_if_uneven(&mut self, table: &BlockTable, at: usize, cost: impl Fn(BlockId) -> f64) -> bool {
+        let stream = &mut self.streams[at];
+        let uneven = stream.resident.unevenness_bytes(table, &stream.order, cost) > self.plan.ahead_bytes;
+        if uneven && stream.is_streaming() {
+            stream.resident.clear();
+        }
+        uneven
+    }
+
+    /// Accounts a touch.
+    pub fn touched(&mut self, table: &BlockTable, id: BlockId, touch: Touch) -> Touched {
         self.offered = self.offered.filter(|&offered| offered != id);
         match table.block(id).role {
             Role::Row => {
                 self.rows.remove(table, id);
                 self.rows.push(table, id);
-                return false;
+                return Touched::default();
             }
             Role::Expert { .. } => {
                 self.experts.touched(table, id);
-                return false;
+                return Touched::default();
             }
             Role::Cyclic => {}
         }
-        let Some(at) = self.stream_of(id) else { return false };
+        let Some(at) = self.stream_of(id) else { return Touched::default() };
         self.touches += 1;
         if at != self.current && self.current < self.streams.len() && self.streams[self.current].is_at_end() {
             let first = self.streams[at].order.span().start;
@@ -135,10 +155,7 @@ impl Cycle {
             }
             stale |= self.inserted > 0;
         }
-        if stale {
-            self.replan(table, cost);
-        }
-        progress.wrapped
+        Touched { wrapped: progress.wrapped, needs_plan: stale }
     }
 
     pub fn hinted(&mut self, table: &BlockTable, id: BlockId) {
@@ -307,7 +324,7 @@ impl Cycle {
         self.stream_of(id).map(|at| self.streams[at].class(id))
     }
 
-    fn stream_of(&self, id: BlockId) -> Option<usize> {
+    pub fn stream_of(&self, id: BlockId) -> Option<usize> {
         // The newest first: ids of a part that was unmapped may be another view's by now.
         self.streams.iter().rposition(|stream| stream.owns(id))
     }

@@ -14,6 +14,8 @@ mod cycle;
 mod demand;
 mod experts;
 mod fifo;
+mod learned;
+mod learner;
 mod order;
 mod plan;
 mod readahead;
@@ -22,6 +24,7 @@ mod stream;
 mod table;
 
 pub use demand::Demand;
+pub use learned::Learned;
 pub use readahead::Readahead;
 pub use table::{Block, BlockId, BlockTable, Role, State};
 

@@ -30,7 +30,9 @@ impl Policy for Readahead {
     }
 
     fn touched(&mut self, table: &BlockTable, id: BlockId, touch: Touch, _now_ns: u64) {
-        self.cycle.touched(table, id, touch, cost);
+        if self.cycle.touched(table, id, touch).needs_plan {
+            self.cycle.replan(table, cost);
+        }
     }
 
     fn hinted(&mut self, table: &BlockTable, id: BlockId) {

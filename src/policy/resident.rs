@@ -41,6 +41,30 @@ impl ResidentSet {
         }
     }
 
+    /// Takes every mark away.
+    pub fn clear(&mut self) {
+        self.marks.fill(false);
+        self.bytes = 0;
+    }
+
+    /// How far the streamed bytes run ahead of compute time, and behind it, at most: what the
+    /// readahead would have to hold to keep the drive at one speed. In bytes.
+    pub fn unevenness_bytes(&self, table: &BlockTable, order: &Order, cost: impl Fn(BlockId) -> f64) -> u64 {
+        let streamed: u64 = order.bytes(table) - self.bytes.min(order.bytes(table));
+        let total: f64 = order.ids().iter().map(|&id| cost(id)).sum();
+        let per_cost = streamed as f64 / total.max(f64::MIN_POSITIVE);
+        let (mut lead, mut lead_min, mut lead_max) = (0.0f64, 0.0f64, 0.0f64);
+        for &id in order.ids() {
+            if !self.contains(id) {
+                lead += f64::from(table.block(id).frame_bytes);
+            }
+            lead -= cost(id) * per_cost;
+            lead_min = lead_min.min(lead);
+            lead_max = lead_max.max(lead);
+        }
+        (lead_max - lead_min) as u64
+    }
+
     /// Marks or unmarks blocks at even distances until at most `quota` bytes are marked, and as
     /// much as fits. Marks that can stay do stay: what is in memory already is not read again.
     /// `cost` is the compute time of a block, in any unit.

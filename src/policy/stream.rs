@@ -216,7 +216,8 @@ impl Stream {
         self.cursor = Some(place);
         self.reach = self.reach.saturating_sub(forward);
         self.pass(table, forward > near);
-        place < cursor
+        // Going back by less is a jump inside the cycle.
+        place < cursor && cursor - place > len / 2
     }
 
     /// Gives up what the computation has passed over. After a jump, also what is far ahead now.
@@ -335,6 +336,13 @@ impl Stream {
         }
         self.ghosts.retain(|id| !ids.contains(id));
         self.reorder(|order| order.remove(|id| ids.contains(&id)));
+    }
+
+    /// Blocks that have left the order are not resident any more.
+    pub fn unmark_strangers(&mut self, table: &BlockTable) {
+        for id in self.order.span().filter(|&id| self.order.place(id).is_none()) {
+            self.resident.unmark(table, id);
+        }
     }
 
     /// Changes the order and keeps the cursor at its block, or near its place when that is gone.
