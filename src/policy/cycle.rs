@@ -82,7 +82,8 @@ impl Cycle {
         for stream in &mut self.streams {
             stream.remove(table, &ids);
         }
-        self.streams.retain(|stream| stream.order.span().any(|id| table.state(id) != State::Gone));
+        let is_left = |id: BlockId| (id as usize) < table.len() && table.state(id) != State::Gone;
+        self.streams.retain(|stream| stream.order.span().any(is_left));
         self.current = self.current.min(self.streams.len().saturating_sub(1));
         self.replan(table, cost);
     }
@@ -298,6 +299,41 @@ impl Cycle {
 
     pub fn rearm(&mut self, table: &BlockTable) -> Option<BlockId> {
         self.experts.rearm(table)
+    }
+
+    /// Panics when a frame is in no account or an account holds more than its part. For use between
+    /// two calls of the pager that leave no eviction half done.
+    #[cfg(test)]
+    pub fn assert_accounts(&self, table: &BlockTable) {
+        let holds = |id: &BlockId| matches!(table.state(*id), State::Reading | State::Staged | State::Present);
+        for id in (0..table.len() as BlockId).filter(holds) {
+            assert!(self.is_listed(id), "block {id}, {:?}, is in no account", table.state(id));
+        }
+        let bytes = |ids: &mut dyn Iterator<Item = BlockId>| -> u64 {
+            ids.map(|id| u64::from(table.block(id).frame_bytes)).sum()
+        };
+        let mut sum = self.rows.bytes() + self.experts.bytes();
+        for (stream, &quota) in self.streams.iter().zip(&self.plan.quotas) {
+            let resident = bytes(&mut stream.order.span().filter(|&id| stream.class(id) == Class::Resident));
+            assert!(resident <= stream.resident.bytes(), "{resident} resident bytes of {}", stream.resident.bytes());
+            assert!(stream.resident.bytes() <= quota, "marked more than the quota of {quota}");
+            for (list, class) in
+                [(stream.ahead(), Class::Ahead), (stream.in_use(), Class::InUse), (stream.spare(), Class::Spare)]
+            {
+                assert_eq!(list.bytes(), bytes(&mut list.iter()));
+                assert!(list.iter().all(|id| stream.class(id) == class), "{class:?} and its list differ");
+                sum += list.bytes();
+            }
+            sum += resident;
+        }
+        assert_eq!(sum, self.accounted_bytes());
+        assert!(sum >= table.held_bytes());
+        let parts: u64 = self.plan.quotas.iter().sum::<u64>()
+            + self.plan.ahead_bytes
+            + self.plan.in_use_bytes
+            + self.plan.row_bytes
+            + self.plan.expert_bytes;
+        assert!(parts <= table.budget_bytes(), "parts of {parts} bytes exceed the budget");
     }
 
     /// Bytes in all accounts together.

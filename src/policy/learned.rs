@@ -187,3 +187,10 @@ impl Policy for Learned {
         self.cycle.rearm(table)
     }
 }
+
+#[cfg(test)]
+impl super::Accounts for Learned {
+    fn assert_accounts(&self, table: &BlockTable) {
+        self.cycle.assert_accounts(table);
+    }
+}

@@ -122,3 +122,10 @@ pub trait Policy: Send {
         None
     }
 }
+
+/// A policy whose bookkeeping tests can check.
+#[cfg(test)]
+pub(crate) trait Accounts: Policy {
+    /// Panics when a frame is not accounted for.
+    fn assert_accounts(&self, table: &BlockTable);
+}

@@ -55,3 +55,10 @@ impl Policy for Readahead {
         self.cycle.rearm(table)
     }
 }
+
+#[cfg(test)]
+impl super::Accounts for Readahead {
+    fn assert_accounts(&self, table: &BlockTable) {
+        self.cycle.assert_accounts(table);
+    }
+}

@@ -295,8 +295,13 @@ impl Stream {
             .filter(|&id| self.class(id) == Class::Resident && !self.resident.contains(id))
             .collect();
         for id in demoted {
-            let held = !matches!(table.state(id), State::Absent | State::Poisoned | State::Gone);
-            self.set_class(table, id, if held { Class::Spare } else { Class::Out });
+            let class = match table.state(id) {
+                // Touched this moment, and about to be read; or lost, and then `purge` finds it.
+                State::Absent => Class::InUse,
+                State::Reading | State::Staged | State::Present => Class::Spare,
+                State::Poisoned | State::Gone => Class::Out,
+            };
+            self.set_class(table, id, class);
         }
     }
 

@@ -40,7 +40,6 @@ pub struct Engine<'a> {
     untouched: Vec<bool>,
     totals: Totals,
     marks: Vec<Totals>,
-    check: Option<&'a mut dyn FnMut(&BlockTable, &dyn Policy)>,
 }
 
 impl<'a> Engine<'a> {
@@ -65,14 +64,7 @@ impl<'a> Engine<'a> {
             totals: Totals::default(),
             marks: Vec::new(),
             scenario,
-            check: None,
         }
-    }
-
-    /// Calls `check` after every event.
-    pub fn with_check(mut self, check: &'a mut dyn FnMut(&BlockTable, &dyn Policy)) -> Self {
-        self.check = Some(check);
-        self
     }
 
     /// Runs until every script is done.
@@ -91,9 +83,6 @@ impl<'a> Engine<'a> {
             self.read_ahead()?;
             if self.totals.touches > self.scenario.touches_max {
                 return Err(SimError::Livelock(self.totals.touches));
-            }
-            if let Some(check) = &mut self.check {
-                check(&self.table, &*self.policy);
             }
         }
         let waiting = self.step.iter().flatten().count();

@@ -1,10 +1,13 @@
 use super::*;
-use crate::policy::{Block, Demand, Readahead, Role, min_budget_bytes};
+use crate::policy::{
+    Accounts, Block, Demand, Learned, Need, Placement, Readahead, Role, State, Touch, min_budget_bytes,
+};
+use std::ops::Range;
 
 const MIB: u64 = 1 << 20;
-const FRAME: u64 = 2 * MIB;
+pub(super) const FRAME: u64 = 2 * MIB;
 
-fn cyclic_table(count: usize, budget_frames: u64) -> BlockTable {
+pub(super) fn cyclic_table(count: usize, budget_frames: u64) -> BlockTable {
     let block = Block { view: 0, offset: 0, len: FRAME as u32, frame_bytes: FRAME as u32, role: Role::Cyclic };
     let mut table = BlockTable::default();
     table.add(&vec![block; count]);
@@ -13,21 +16,26 @@ fn cyclic_table(count: usize, budget_frames: u64) -> BlockTable {
 }
 
 /// A drive of 800 MB/s, as in the reference runs.
-fn drive() -> Drive {
+pub(super) fn drive() -> Drive {
     Drive { bytes_per_s: 800e6, latency_ns: 150_000, queue_depth: 16 }
 }
 
-fn cycles(order: &[BlockId], count: usize, compute_ns: u64) -> Vec<Step> {
+pub(super) fn cycles(order: &[BlockId], count: usize, compute_ns: u64) -> Vec<Step> {
     std::iter::repeat_n(order, count).flatten().map(|&block| Step { block, compute_ns }).collect()
 }
 
-fn scenario(script: Vec<Step>, threads: usize) -> Scenario {
+pub(super) fn scenario(script: Vec<Step>, threads: usize) -> Scenario {
     let touches_max = 20 * script.len() as u64;
     Scenario { drive: drive(), scripts: vec![script], threads: vec![0; threads], wake_ns: 10_000, touches_max }
 }
 
 /// (bytes per cycle / Belady's, roofline share) of the last of `count` cycles.
-fn clean_cycle(policy: &mut dyn Policy, prior: &[BlockId], order: &[BlockId], budget_frames: u64) -> (f64, f64) {
+pub(super) fn clean_cycle(
+    policy: &mut dyn Policy,
+    prior: &[BlockId],
+    order: &[BlockId],
+    budget_frames: u64,
+) -> (f64, f64) {
     let compute_ns = 550_000;
     let count = 4;
     let table = cyclic_table(order.len(), budget_frames);
@@ -184,7 +192,126 @@ fn pattern(kind: u8, thread: u64, threads: u64, blocks: u32, count: usize) -> Ve
 }
 
 fn policies() -> Vec<Box<dyn Policy>> {
-    vec![Box::new(Demand::default()), Box::new(Readahead::default())]
+    vec![
+        Box::new(Checked(Demand::default())),
+        Box::new(Checked(Readahead::default())),
+        Box::new(Checked(Learned::default())),
+    ]
+}
+
+/// Checks a policy's accounts before every question of what to read, when no eviction is half done.
+struct Checked<P>(P);
+
+impl<P: Accounts> Policy for Checked<P> {
+    fn mapped(&mut self, table: &BlockTable, ids: Range<BlockId>, order: &[BlockId]) {
+        self.0.mapped(table, ids, order);
+    }
+    fn unmapped(&mut self, table: &BlockTable, ids: Range<BlockId>) {
+        self.0.unmapped(table, ids);
+        self.0.assert_accounts(table);
+    }
+    fn budget_changed(&mut self, table: &BlockTable) {
+        self.0.budget_changed(table);
+        self.0.assert_accounts(table);
+    }
+    fn touched(&mut self, table: &BlockTable, id: BlockId, touch: Touch, now_ns: u64) {
+        self.0.touched(table, id, touch, now_ns);
+        self.0.assert_accounts(table);
+    }
+    fn filled(&mut self, table: &BlockTable, id: BlockId) -> Placement {
+        self.0.filled(table, id)
+    }
+    fn next_read(&mut self, table: &BlockTable, in_flight: u32) -> Option<BlockId> {
+        self.0.assert_accounts(table);
+        self.0.next_read(table, in_flight)
+    }
+    fn victim(&mut self, table: &BlockTable, wanted: Option<BlockId>, need: Need) -> Option<BlockId> {
+        self.0.victim(table, wanted, need)
+    }
+    fn rearm(&mut self, table: &BlockTable) -> Option<BlockId> {
+        self.0.rearm(table)
+    }
+}
+
+#[test]
+fn views_come_and_go_and_the_budget_moves() {
+    for (which, mut policy) in policies().into_iter().enumerate() {
+        let block = Block { view: 0, offset: 0, len: FRAME as u32, frame_bytes: FRAME as u32, role: Role::Cyclic };
+        let mut table = BlockTable::default();
+        table.set_budget(100 * FRAME);
+        let mut random = fastrand::Rng::with_seed(11);
+        let mut views: Vec<Range<BlockId>> = Vec::new();
+        let mut reads = 0;
+        for _ in 0..20_000 {
+            match random.u32(0..1000) {
+                0..4 if views.len() < 5 => {
+                    let ids = table.add(&vec![block; random.usize(1..90)]);
+                    policy.mapped(&table, ids.clone(), &ids.clone().collect::<Vec<_>>());
+                    views.push(ids);
+                }
+                4..6 if !views.is_empty() => {
+                    // The end of a view goes, or all of it.
+                    let at = random.usize(0..views.len());
+                    let ids = random.u32(views[at].clone())..views[at].end;
+                    ids.clone().for_each(|id| table.set_state(id, State::Gone));
+                    policy.unmapped(&table, ids.clone());
+                    table.remove(ids.clone());
+                    views[at].end = ids.start;
+                    views.retain(|ids| !ids.is_empty());
+                }
+                6..10 => {
+                    table.set_budget(random.u64(20..200) * FRAME);
+                    policy.budget_changed(&table);
+                    while table.held_bytes() > table.budget_bytes() {
+                        let victim = policy.victim(&table, None, Need::Shrink).expect("all are evictable");
+                        table.set_state(victim, State::Absent);
+                    }
+                }
+                10..500 if !views.is_empty() => {
+                    let at = random.usize(0..views.len());
+                    let id = random.u32(views[at].clone());
+                    let touch = match table.state(id) {
+                        State::Present => continue,
+                        State::Staged => Touch::Staged,
+                        _ => Touch::Absent,
+                    };
+                    policy.touched(&table, id, touch, reads);
+                    if touch == Touch::Absent {
+                        while !table.has_room(id) {
+                            let victim = policy.victim(&table, Some(id), Need::Demand).expect("all are evictable");
+                            table.set_state(victim, State::Absent);
+                        }
+                        table.set_state(id, State::Reading);
+                        policy.filled(&table, id);
+                        table.set_state(id, State::Staged);
+                    }
+                    table.set_state(id, State::Present);
+                }
+                _ => {
+                    let Some(id) = policy.next_read(&table, 0) else { continue };
+                    while !table.has_room(id) {
+                        let Some(victim) = policy.victim(&table, Some(id), Need::Readahead) else { break };
+                        table.set_state(victim, State::Absent);
+                    }
+                    if table.has_room(id) {
+                        reads += 1;
+                        table.set_state(id, State::Reading);
+                        // One read in ten fails.
+                        if random.u32(0..10) == 0 {
+                            table.set_state(id, State::Absent);
+                            continue;
+                        }
+                        let placement = policy.filled(&table, id);
+                        table.set_state(id, State::Staged);
+                        if placement == Placement::Install {
+                            table.set_state(id, State::Present);
+                        }
+                    }
+                }
+            }
+        }
+        assert!(which == 0 || reads > 500, "policy {which} read ahead {reads} times");
+    }
 }
 
 proptest::proptest! {
