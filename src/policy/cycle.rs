@@ -99,14 +99,13 @@ impl Cycle {
     }
 
     /// Spreads the resident blocks of stream `at` anew when the streamed ones lie so unevenly in
-    /// compute time that the readahead cannot smooth it; true when that was so.
-    pub fn respread_if_uneven(&mut self, table: &BlockTable, at: usize, cost: impl Fn(BlockId) -> f64) -> bool {
+    /// compute time that the readahead cannot smooth it. [`Cycle::replan`] must follow.
+    pub fn respread_if_uneven(&mut self, table: &BlockTable, at: usize, cost: impl Fn(BlockId) -> f64) {
         let stream = &mut self.streams[at];
         let uneven = stream.resident.unevenness_bytes(table, &stream.order, cost) > self.plan.ahead_bytes;
         if uneven && stream.is_streaming() {
             stream.resident.clear();
         }
-        uneven
     }
 
     /// Accounts a touch.

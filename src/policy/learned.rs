@@ -11,11 +11,18 @@ use std::ops::Range;
 
 use super::cycle::Cycle;
 use super::learner::Learner;
-use super::{BlockId, BlockTable, Need, Placement, Policy, Role, Touch};
+use super::stream::Class;
+use super::{BlockId, BlockTable, Need, Placement, Policy, Role, State, Touch};
 
-/// Cycles between two new spreads of the resident set with an unchanged order: each of them reads
-/// blocks anew, which an uneven drive's noise is not worth.
-const RESPREAD_CYCLES: u32 = 8;
+/// One resident block is rearmed in this many touches, to see whether it is still read at all: a
+/// wake-up of 10 us in the time of several reads.
+const AUDIT_TOUCHES: u32 = 4;
+
+/// Blocks this near to the computation are not rearmed.
+const AUDIT_DISTANCE: usize = 64;
+
+/// Blocks looked at to find one to rearm.
+const AUDIT_STEPS: usize = 256;
 
 /// The policy. See the module's page.
 #[derive(Debug, Default)]
@@ -23,7 +30,11 @@ pub struct Learned {
     cycle: Cycle,
     /// One for each stream of `cycle`, in the same order.
     learners: Vec<(Range<BlockId>, Learner)>,
-    cycles_since_spread: u32,
+    touches: u32,
+    /// Where the latest touch was.
+    latest: Option<BlockId>,
+    /// The audit's place in the order of the stream that was touched last.
+    hand: usize,
 }
 
 impl Learned {
@@ -78,6 +89,28 @@ impl Learned {
         self.cycle.replan(table, |id| costs.of(id));
     }
 
+    /// A resident block whose next touch shall report itself; none near the latest touch, where
+    /// threads are.
+    fn audit(&mut self, table: &BlockTable) -> Option<BlockId> {
+        if !self.touches.is_multiple_of(AUDIT_TOUCHES) {
+            return None;
+        }
+        let at = self.cycle.stream_of(self.latest.take()?)?;
+        let stream = &self.cycle.streams()[at];
+        let cursor = stream.cursor().filter(|_| !self.learners[at].1.recording)?;
+        let len = stream.order.len();
+        for _ in 0..AUDIT_STEPS.min(len) {
+            self.hand = (self.hand + 1) % len;
+            let id = stream.order.at(self.hand);
+            let near = stream.order.distance(cursor, self.hand).min(stream.order.distance(self.hand, cursor));
+            let is_idle = table.state(id) == State::Present && !table.is_waited_for(id);
+            if near > AUDIT_DISTANCE && is_idle && stream.class(id) == Class::Resident {
+                return Some(id);
+            }
+        }
+        None
+    }
+
     /// The cycle of stream `at` has ended with a touch of `latest`.
     fn close(&mut self, table: &BlockTable, at: usize, latest: BlockId) {
         let stream = &mut self.cycle.streams_mut()[at];
@@ -87,12 +120,10 @@ impl Learned {
             stream.reorder(|order| order.replace(&ids));
             stream.unmark_strangers(table);
         }
-        self.cycles_since_spread += 1;
-        if is_new || self.cycles_since_spread >= RESPREAD_CYCLES {
+        // With an unchanged order more and more rarely: each spread reads blocks anew.
+        if is_new || self.learners[at].1.cycles.is_power_of_two() {
             let costs = Costs::new(&self.cycle, &self.learners);
-            if self.cycle.respread_if_uneven(table, at, |id| costs.of(id)) {
-                self.cycles_since_spread = 0;
-            }
+            self.cycle.respread_if_uneven(table, at, |id| costs.of(id));
             self.cycle.replan(table, |id| costs.of(id));
         }
     }
@@ -158,7 +189,10 @@ impl Policy for Learned {
         }
         let touched = self.cycle.touched(table, id, touch);
         let Some(at) = at else { return };
-        if self.learners[at].1.is_closed(touched.wrapped) {
+        self.touches = self.touches.wrapping_add(1);
+        self.latest = Some(id);
+        let streamed = self.cycle.streams()[at].streamed();
+        if self.learners[at].1.is_closed(touched.wrapped, streamed) {
             self.close(table, at, id);
         }
         if touched.needs_plan {
@@ -184,7 +218,7 @@ impl Policy for Learned {
     }
 
     fn rearm(&mut self, table: &BlockTable) -> Option<BlockId> {
-        self.cycle.rearm(table)
+        self.cycle.rearm(table).or_else(|| self.audit(table))
     }
 }
 

@@ -45,6 +45,10 @@ pub(super) struct Learner {
     seen_at: Vec<u32>,
     skips: Vec<u8>,
     repeats: u32,
+    /// Some touch of this cycle went back in the order.
+    is_disordered: bool,
+    /// Cycles seen to their end.
+    pub cycles: u32,
     parts: Vec<Part>,
     /// Compute time of one block relative to the mean, for each part; fixed during a cycle.
     weights: Vec<f64>,
@@ -61,6 +65,8 @@ impl Learner {
             seen_at: vec![UNSEEN; span.len()],
             skips: vec![0; span.len()],
             repeats: 0,
+            is_disordered: false,
+            cycles: 0,
             parts: vec![Part::default(); PARTS],
             weights: vec![1.0; PARTS],
             latest: None,
@@ -74,6 +80,11 @@ impl Learner {
         self.skips[slot] = 0;
         match self.seen_at[slot] {
             UNSEEN => {
+                let before = self.visible.last().and_then(|&before| order.place(before));
+                if let (Some(from), Some(to)) = (before, order.place(id)) {
+                    // The step from the order's end to its start is none.
+                    self.is_disordered |= to + FUZZ < from && from - to <= order.len() / 2;
+                }
                 self.seen_at[slot] = self.visible.len() as u32;
                 self.visible.push(id);
                 self.repeats = 0;
@@ -88,9 +99,11 @@ impl Learner {
     }
 
     /// Whether the recorded cycle has ended. `wrapped`: the touch has gone past the order's end,
-    /// which counts once the order is known.
-    pub fn is_closed(&self, wrapped: bool) -> bool {
-        self.repeats >= REPEATS || (wrapped && !self.recording)
+    /// which counts once the order is known, and as long as the computation follows it: when it
+    /// does not, most of the `streamed` blocks must have been seen.
+    pub fn is_closed(&self, wrapped: bool, streamed: usize) -> bool {
+        let is_trusted = !self.recording && (!self.is_disordered || self.visible.len() * 4 >= streamed * 3);
+        self.repeats >= REPEATS || (wrapped && is_trusted)
     }
 
     /// The interval between two touches that did not wait is compute time of the blocks between.
@@ -119,16 +132,12 @@ impl Learner {
     /// it is another.
     pub fn close(&mut self, table: &BlockTable, order: &Order, latest: BlockId) -> Option<Vec<BlockId>> {
         self.weigh();
-        let is_disordered = self
-            .visible
-            .windows(2)
-            .any(|pair| matches!((order.place(pair[0]), order.place(pair[1])), (Some(a), Some(b)) if b + FUZZ < a));
         let mut corrected = None;
-        if self.recording || is_disordered {
+        if self.recording || self.is_disordered {
             corrected = Some(self.merged(order));
         }
         // A block that is surely untouched: it never came into the view, or was read in vain.
-        let complete = 4 * self.visible.len() >= order.ids().iter().filter(|&&id| self.is_reported(table, id)).count();
+        let complete = 2 * self.visible.len() >= order.ids().iter().filter(|&&id| self.is_reported(table, id)).count();
         let mut left_out = false;
         for &id in order.ids() {
             let slot = (id - self.first) as usize;
@@ -143,6 +152,7 @@ impl Learner {
             corrected = Some(ids);
         }
         self.recording = false;
+        self.cycles += 1;
         self.restart(latest);
         corrected.filter(|ids| ids != order.ids())
     }
@@ -155,6 +165,7 @@ impl Learner {
         self.visible.push(latest);
         self.seen_at[(latest - self.first) as usize] = 0;
         self.repeats = 0;
+        self.is_disordered = false;
     }
 
     /// Whether a touch of `id` in this cycle would have shown itself.

@@ -67,8 +67,8 @@ pub(super) struct Stream {
     spare: Fifo,
     ghosts: VecDeque<BlockId>,
     resident_bytes: u64,
-    /// Some block of the order is not marked resident.
-    is_streaming: bool,
+    /// Blocks of the order that are not marked resident.
+    streamed: usize,
     /// Position of the newest touch; `None` before the first.
     cursor: Option<usize>,
     /// Positions beyond the cursor that the readahead has seen to.
@@ -80,6 +80,7 @@ pub(super) struct Stream {
 impl Stream {
     pub fn new(span: Range<BlockId>, order: &[BlockId]) -> Stream {
         let order = Order::new(span.clone(), order);
+        let streamed = order.len();
         Stream {
             resident: ResidentSet::new(&order),
             order,
@@ -92,7 +93,7 @@ impl Stream {
             spare: Fifo::default(),
             ghosts: VecDeque::new(),
             resident_bytes: 0,
-            is_streaming: true,
+            streamed,
             cursor: None,
             reach: 0,
             candidate: None,
@@ -130,7 +131,12 @@ impl Stream {
 
     /// Whether some block of the order is not to be resident.
     pub fn is_streaming(&self) -> bool {
-        self.is_streaming
+        self.streamed > 0
+    }
+
+    /// Blocks of the order that are not to be resident, as of the latest plan.
+    pub fn streamed(&self) -> usize {
+        self.streamed
     }
 
     /// Whether the cursor stands on the last position, or the readahead has seen to all up to it.
@@ -245,7 +251,7 @@ impl Stream {
         let cursor = self.cursor.unwrap_or(len.checked_sub(1)?);
         // What is further than half the ring counts as passed over. A stream without streamed
         // blocks has nothing to pass over and is loaded to its end.
-        let horizon = if self.is_streaming { len / 2 } else { len };
+        let horizon = if self.is_streaming() { len / 2 } else { len };
         while self.reach < horizon && !(to_the_end && self.is_at_end()) {
             let place = self.order.step(cursor, self.reach + 1);
             let id = self.order.at(place);
@@ -277,7 +283,7 @@ impl Stream {
     /// longer resident is spare, first what the computation has just left behind.
     pub fn settle(&mut self, table: &BlockTable, quota: u64, cost: impl Fn(BlockId) -> f64) {
         self.resident.settle(table, &self.order, quota, cost);
-        self.is_streaming = self.order.ids().iter().any(|&id| !self.resident.contains(id));
+        self.streamed = self.order.ids().iter().filter(|&&id| !self.resident.contains(id)).count();
         self.reach = 0;
         let first = self.order.span().start;
         for list in [&mut self.ahead, &mut self.in_use, &mut self.spare] {

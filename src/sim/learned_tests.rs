@@ -51,7 +51,7 @@ fn what_is_never_read_again_leaves_the_order() {
     // The first cycle reads 300 blocks that no later one reads.
     let all: Vec<BlockId> = (0..2000).collect();
     let rest: Vec<BlockId> = all.iter().copied().filter(|id| !(700..1000).contains(id)).collect();
-    let script = [cycles(&all, 1, 500_000), cycles(&rest, 8, 500_000)].concat();
+    let script = [cycles(&all, 1, 500_000), cycles(&rest, 16, 500_000)].concat();
     let table = cyclic_table(2000, 850);
     let mut policy = Learned::default();
     policy.mapped(&table, 0..2000, &all);
@@ -59,9 +59,13 @@ fn what_is_never_read_again_leaves_the_order() {
     // So that the last mark is at the end of a cycle.
     scenario.scripts[0].drain(..300);
     let totals = run(table, &mut policy, &scenario, 1700).unwrap();
-    let last = totals[8].since(&totals[7]);
-    eprintln!("{last:?}");
-    assert!(last.wasted <= 2, "{last:?}");
+    let last = totals[16].since(&totals[15]);
+    for (cycle, pair) in totals.windows(2).enumerate() {
+        eprintln!("cycle {}: {:?}", cycle + 1, pair[1].since(&pair[0]));
+    }
+    assert!(last.wasted <= 2 && last.demand <= 2, "{last:?}");
+    // The frames of what left serve what is read: 850 of 1700 blocks and the window.
+    assert!(last.read_bytes <= 900 * FRAME, "{last:?}: {}", last.read_bytes / FRAME);
 }
 
 #[test]
@@ -109,15 +113,17 @@ fn slow_parts_of_the_cycle_get_more_of_the_stream() {
         .flat_map(|_| order.iter())
         .map(|&block| Step { block, compute_ns: if block < 1000 { 2_400_000 } else { 600_000 } })
         .collect();
-    let table = cyclic_table(3000, 2300);
+    let table = cyclic_table(3000, 2500);
     let mut policy = Learned::default();
     policy.mapped(&table, 0..3000, &order);
     let totals = run(table, &mut policy, &scenario(script, 2), 3000).unwrap();
     let last = totals[11].since(&totals[10]);
     let compute_ns = (1000 * 2_400_000 + 2000 * 600_000) / 2;
-    let share = compute_ns as f64 / last.time_ns as f64;
-    // 740 blocks of 2 MiB take 1.94 s at 800 MB/s.
-    assert!(roofline_ns(compute_ns, 700 * FRAME, &drive()) == roofline_ns(1_800_000_000, 700 * FRAME, &drive()));
-    eprintln!("{share} {last:?}");
-    assert!(share >= 0.88, "{share}: {last:?}");
+    for (cycle, pair) in totals.windows(2).enumerate() {
+        eprintln!("cycle {}: {:?}", cycle + 1, pair[1].since(&pair[0]));
+    }
+    // 536 blocks of 2 MiB take 1.4 s at 800 MB/s, the computation 1.8 s. Spread evenly over the
+    // blocks instead of the time, the fast part would have to wait: 2.1 s.
+    let share = roofline_ns(compute_ns, 500 * FRAME, &drive()) as f64 / last.time_ns as f64;
+    assert!(share >= 0.95, "{share}: {last:?}");
 }
