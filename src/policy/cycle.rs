@@ -98,14 +98,17 @@ impl Cycle {
         }
     }
 
-    /// Spreads the resident blocks of stream `at` anew when the streamed ones lie so unevenly in
-    /// compute time that the readahead cannot smooth it. [`Cycle::replan`] must follow.
-    pub fn respread_if_uneven(&mut self, table: &BlockTable, at: usize, cost: impl Fn(BlockId) -> f64) {
+    /// Evens out the resident blocks of stream `at` when the streamed ones lie so unevenly in
+    /// compute time that the readahead cannot smooth it; true when that was so, and then
+    /// [`Cycle::replan`] must follow.
+    pub fn even_out(&mut self, table: &BlockTable, at: usize, cost: impl Fn(BlockId) -> f64) -> bool {
         let stream = &mut self.streams[at];
-        let uneven = stream.resident.unevenness_bytes(table, &stream.order, cost) > self.plan.ahead_bytes;
-        if uneven && stream.is_streaming() {
-            stream.resident.clear();
+        let slack = self.plan.ahead_bytes;
+        let uneven = stream.is_streaming() && stream.resident.unevenness_bytes(table, &stream.order, &cost) > slack;
+        if uneven {
+            stream.resident.even_out(table, &stream.order, slack / 4, cost);
         }
+        uneven
     }
 
     /// Accounts a touch.

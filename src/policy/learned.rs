@@ -120,10 +120,9 @@ impl Learned {
             stream.reorder(|order| order.replace(&ids));
             stream.unmark_strangers(table);
         }
-        // With an unchanged order more and more rarely: each spread reads blocks anew.
-        if is_new || self.learners[at].1.cycles.is_power_of_two() {
-            let costs = Costs::new(&self.cycle, &self.learners);
-            self.cycle.respread_if_uneven(table, at, |id| costs.of(id));
+        let costs = Costs::new(&self.cycle, &self.learners);
+        // While the order is in flux, evening out would be work for nothing.
+        if is_new || self.cycle.even_out(table, at, |id| costs.of(id)) {
             self.cycle.replan(table, |id| costs.of(id));
         }
     }

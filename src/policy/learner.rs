@@ -47,8 +47,6 @@ pub(super) struct Learner {
     repeats: u32,
     /// Some touch of this cycle went back in the order.
     is_disordered: bool,
-    /// Cycles seen to their end.
-    pub cycles: u32,
     parts: Vec<Part>,
     /// Compute time of one block relative to the mean, for each part; fixed during a cycle.
     weights: Vec<f64>,
@@ -66,7 +64,6 @@ impl Learner {
             skips: vec![0; span.len()],
             repeats: 0,
             is_disordered: false,
-            cycles: 0,
             parts: vec![Part::default(); PARTS],
             weights: vec![1.0; PARTS],
             latest: None,
@@ -152,7 +149,6 @@ impl Learner {
             corrected = Some(ids);
         }
         self.recording = false;
-        self.cycles += 1;
         self.restart(latest);
         corrected.filter(|ids| ids != order.ids())
     }

@@ -41,18 +41,40 @@ impl ResidentSet {
         }
     }
 
-    /// Takes every mark away.
-    pub fn clear(&mut self) {
-        self.marks.fill(false);
-        self.bytes = 0;
+    /// Moves marks so that the streamed bytes lead or lag compute time by `slack` bytes at most.
+    /// Changes as few marks as that takes, because each change is a read; may end beside the quota.
+    pub fn even_out(&mut self, table: &BlockTable, order: &Order, slack: u64, cost: impl Fn(BlockId) -> f64) {
+        let per_cost = self.streamed_per_cost(table, order, &cost);
+        let slack = slack as f64;
+        let mut lead = 0.0;
+        for &id in order.ids() {
+            let frame = u64::from(table.block(id).frame_bytes);
+            let mark = &mut self.marks[(id - self.first) as usize];
+            lead -= cost(id) * per_cost;
+            if !*mark && lead + frame as f64 > slack {
+                *mark = true;
+                self.bytes += frame;
+            } else if *mark && lead < -slack {
+                *mark = false;
+                self.bytes -= frame;
+            }
+            if !*mark {
+                lead += frame as f64;
+            }
+        }
+    }
+
+    /// Bytes to be streamed in one unit of compute time, when that is spread evenly.
+    fn streamed_per_cost(&self, table: &BlockTable, order: &Order, cost: &impl Fn(BlockId) -> f64) -> f64 {
+        let streamed = order.bytes(table).saturating_sub(self.bytes);
+        let total: f64 = order.ids().iter().map(|&id| cost(id)).sum();
+        streamed as f64 / total.max(f64::MIN_POSITIVE)
     }
 
     /// How far the streamed bytes run ahead of compute time, and behind it, at most: what the
     /// readahead would have to hold to keep the drive at one speed. In bytes.
     pub fn unevenness_bytes(&self, table: &BlockTable, order: &Order, cost: impl Fn(BlockId) -> f64) -> u64 {
-        let streamed: u64 = order.bytes(table) - self.bytes.min(order.bytes(table));
-        let total: f64 = order.ids().iter().map(|&id| cost(id)).sum();
-        let per_cost = streamed as f64 / total.max(f64::MIN_POSITIVE);
+        let per_cost = self.streamed_per_cost(table, order, &cost);
         let (mut lead, mut lead_min, mut lead_max) = (0.0f64, 0.0f64, 0.0f64);
         for &id in order.ids() {
             if !self.contains(id) {
@@ -167,5 +189,22 @@ mod tests {
         set.settle(&table, &order, 800 * 4096, |id| if id < 500 { 3.0 } else { 1.0 });
         let streamed = (0..500).filter(|&id| !set.contains(id)).count();
         assert!((140..=160).contains(&streamed), "{streamed} of 200");
+    }
+    #[test]
+    fn evening_out_changes_little_and_suffices() {
+        let (table, order) = table(1000);
+        let mut set = ResidentSet::new(&order);
+        set.settle(&table, &order, 800 * 4096, |_| 1.0);
+        let before: Vec<bool> = order.ids().iter().map(|&id| set.contains(id)).collect();
+        let cost = |id: BlockId| if id < 500 { 3.0 } else { 1.0 };
+        assert!(set.unevenness_bytes(&table, &order, cost) > 40 * 4096);
+        set.even_out(&table, &order, 5 * 4096, cost);
+        set.settle(&table, &order, 800 * 4096, cost);
+        assert!(set.unevenness_bytes(&table, &order, cost) <= 14 * 4096);
+        let changes = order.ids().iter().filter(|&&id| before[id as usize] != set.contains(id)).count();
+        // 50 of the streamed blocks belong into the first half instead of the second.
+        assert!(changes <= 110, "{changes}");
+        set.even_out(&table, &order, 5 * 4096, |_| 1.0);
+        assert!(set.unevenness_bytes(&table, &order, |_| 1.0) <= 14 * 4096);
     }
 }
