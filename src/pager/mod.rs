@@ -31,7 +31,6 @@ use link::{Link, Parts};
 
 use crate::budget;
 use crate::config::{IoRung, Settings, Strategy};
-use crate::policy;
 use crate::stats::Stats;
 
 /// Why a mapping does not become a view.
@@ -99,7 +98,7 @@ impl Pager {
         if self.settings.strategy == Strategy::Auto && budget::fits(self.settings.budget, model_bytes, &memory) {
             return self.pass_through(len);
         }
-        let budget_bytes = enough(budget::resolve(self.settings.budget, model_bytes, &memory));
+        let budget_bytes = budget::resolve(self.settings.budget, model_bytes, &memory);
         if link.is_none() {
             *link = Some(
                 Link::start(&self.settings, &self.parts)
@@ -200,12 +199,4 @@ impl Pager {
 /// Bytes of `range` that lie in views.
 fn viewed_bytes(range: &std::ops::Range<usize>) -> usize {
     views::pieces(range.start, range.len()).filter(|piece| piece.in_view).map(|piece| piece.len).sum()
-}
-
-/// A budget below what the window needs is raised to that.
-fn enough(budget_bytes: u64) -> u64 {
-    if budget_bytes < policy::BUDGET_BYTES_MIN {
-        log::warn!("a budget of {budget_bytes} bytes is too small; it becomes {} bytes", policy::BUDGET_BYTES_MIN);
-    }
-    budget_bytes.max(policy::BUDGET_BYTES_MIN)
 }

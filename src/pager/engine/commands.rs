@@ -10,7 +10,7 @@ use super::super::region::unmap;
 use super::super::view::View;
 use super::super::views;
 use super::Engine;
-use crate::policy::{BlockId, Need, State};
+use crate::policy::{BlockId, Need, State, min_budget_bytes};
 
 /// How a part of a view ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,8 +29,6 @@ impl Engine {
                 let made = self.fill.open_view(offset, len);
                 if let Ok(range) = &made {
                     let layout = Layout::new(offset..offset + len as u64, &pieces);
-                    // The budget first: the policy sizes its window when it hears of the blocks.
-                    self.set_budget(budget_bytes);
                     self.add_view(View {
                         ids: 0..0,
                         live: vec![range.clone()],
@@ -90,7 +88,12 @@ impl Engine {
         Ok(())
     }
 
-    fn set_budget(&mut self, bytes: u64) {
+    /// Sets the pool's size, but never to less than what every policy needs to make progress.
+    fn set_budget(&mut self, wanted: u64) {
+        let bytes = wanted.max(min_budget_bytes(&self.table));
+        if bytes > wanted {
+            log::warn!("a budget of {wanted} bytes is too small; it becomes {bytes} bytes");
+        }
         self.table.set_budget(bytes);
         self.meter.stats.budget_bytes = bytes;
         self.policy.budget_changed(&self.table);
