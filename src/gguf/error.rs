@@ -6,12 +6,12 @@ use super::ggml_type::BadType;
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The file could not be read.
-    #[error("read at byte {offset}: {source}")]
+    #[error("read at byte {offset}: {error}")]
     Io {
         /// Where the read began.
         offset: u64,
         /// The error of the read.
-        source: std::io::Error,
+        error: std::io::Error,
     },
     /// The file does not start with `GGUF`.
     #[error("not a GGUF file: it starts with {found:02x?}")]
@@ -79,12 +79,12 @@ pub enum Error {
         name: String,
     },
     /// A tensor's type id names no type.
-    #[error("tensor {tensor:?}: {source}")]
+    #[error("tensor {tensor:?}: {reason}")]
     Type {
         /// The tensor's name.
         tensor: String,
         /// What is wrong with the id.
-        source: BadType,
+        reason: BadType,
     },
     /// A tensor's dimensions are impossible.
     #[error("tensor {tensor:?}: {why}")]
