@@ -193,13 +193,14 @@ impl Request {
         Ok(())
     }
 
-    /// The vocabulary that brings a model of `bytes` to the wanted size, as far as a third more or
-    /// less of it can.
+    /// The vocabulary that brings a model of `bytes` to the wanted size, as far as a third more of it
+    /// or a quarter of it can.
     fn vocab_for(&self, shape: &Shape, bytes: u64) -> u64 {
         let more = file_bytes(&Shape { vocab: shape.vocab + VOCAB_STEP, ..shape.clone() }, self.quant);
         let step = more.map_or(1, |more| (more - bytes).max(1));
         let steps = ((self.size.0 as f64 - bytes as f64) / step as f64).round() as i64;
         let wanted = shape.vocab.saturating_add_signed(steps.saturating_mul(VOCAB_STEP as i64));
-        wanted.clamp(shape.vocab * 2 / 3, shape.vocab * 4 / 3).clamp(vocab::TOKENS_MIN, vocab::TOKENS_MAX)
+        let least = (shape.vocab / 4).max(vocab::TOKENS_MIN);
+        wanted.clamp(least, shape.vocab * 4 / 3) / VOCAB_STEP * VOCAB_STEP
     }
 }
