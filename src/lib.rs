@@ -14,6 +14,7 @@
 //! [`stats`] is what a run reports. [`synth`] writes random-weight models, [`cli`] is the command
 //! line tool.
 
+pub mod bench;
 pub mod budget;
 pub mod cli;
 pub mod config;

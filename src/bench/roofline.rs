@@ -1,0 +1,101 @@
+//! The least time that a token can take: `T_min = max(T_compute, bytes_min / W)`.
+
+use serde::Serialize;
+
+use crate::gguf::{Model, Role};
+
+/// What one decoded token reads of a model.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Cycle {
+    /// Bytes that every token reads.
+    pub bytes: u64,
+    /// True when there are experts besides: which of them a token reads is not known beforehand.
+    pub has_experts: bool,
+}
+
+/// The cycle of a model given as its shards. Row tables count for nothing (a token reads one row),
+/// a tied embedding in full, layers that ordinary decoding does not read not at all.
+pub fn cycle(shards: &[Model]) -> Cycle {
+    let references: Vec<&Model> = shards.iter().collect();
+    let tied = crate::gguf::tied_embeddings_of_shards(&references);
+    let unread_from = shards.iter().find_map(|shard| {
+        let layers = shard.block_count.filter(|_| shard.nextn_layers > 0)?;
+        layers.checked_sub(shard.nextn_layers)
+    });
+    let mut cycle = Cycle { bytes: 0, has_experts: false };
+    for (shard, tensor) in shards.iter().flat_map(|shard| shard.tensors.iter().map(move |tensor| (shard, tensor))) {
+        let unread = unread_from.zip(tensor.layer).is_some_and(|(first, layer)| layer >= first);
+        let whole_table = tied && tensor.name == "token_embd.weight";
+        if matches!(tensor.role, Role::Experts { .. }) {
+            cycle.has_experts = true;
+        } else if !unread && (whole_table || !shard.reads_rows(tensor)) {
+            cycle.bytes += tensor.bytes;
+        }
+    }
+    cycle
+}
+
+/// The least bytes that a cycle must read with a cache of `budget_bytes`.
+///
+/// Belady's rule on a cyclic scan of N blocks with room for k of them misses N (N - k) / (N - 1)
+/// times a cycle (every miss but the first of a cycle replaces the block just used, which is the one
+/// needed last); for small blocks that is the part that does not fit.
+pub fn bytes_min(cycle_bytes: u64, budget_bytes: u64) -> u64 {
+    cycle_bytes.saturating_sub(budget_bytes)
+}
+
+/// `T_min` in milliseconds, of what is known: the time to compute, the bytes to read, and the
+/// drive's bytes per second. `None` when nothing is known.
+pub fn t_min_ms(compute_ms: Option<f64>, bytes_min: Option<u64>, drive_bytes_per_s: Option<f64>) -> Option<f64> {
+    let reading_ms = bytes_min.zip(drive_bytes_per_s).map(|(bytes, rate)| bytes as f64 / rate * 1e3);
+    match (compute_ms, reading_ms) {
+        (Some(compute), Some(reading)) => Some(compute.max(reading)),
+        (known, None) | (None, known) => known,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Misses of Belady's rule on a cyclic scan, by brute force: evict what is needed last.
+    fn belady_misses(blocks: usize, room: usize, cycles: usize) -> Vec<usize> {
+        let mut held: Vec<usize> = Vec::new();
+        let mut misses = vec![0; cycles];
+        for (now, block) in (0..cycles).flat_map(|cycle| (0..blocks).map(move |block| (cycle, block))) {
+            if held.contains(&block) {
+                continue;
+            }
+            misses[now] += 1;
+            if held.len() == room {
+                let distance = |other: usize| (other + blocks - block - 1) % blocks;
+                let last = (0..held.len()).max_by_key(|&index| distance(held[index])).unwrap();
+                held.swap_remove(last);
+            }
+            held.push(block);
+        }
+        misses
+    }
+
+    #[test]
+    fn the_formula_is_what_belady_reads() {
+        for (blocks, room) in [(100usize, 50usize), (100, 80), (200, 30)] {
+            let misses = belady_misses(blocks, room, 60);
+            let steady = misses[20..].iter().sum::<usize>() as f64 / 40.0;
+            let exact = blocks as f64 * (blocks - room) as f64 / (blocks - 1) as f64;
+            assert!((steady - exact).abs() < 0.5, "{steady} {exact}");
+            let limit = bytes_min(blocks as u64, room as u64) as f64;
+            assert!(steady >= limit && steady <= limit * 1.02 + 0.5, "{steady} {limit}");
+        }
+        assert_eq!(bytes_min(5, 9), 0);
+    }
+
+    #[test]
+    fn the_slower_of_the_two_rules() {
+        assert_eq!(t_min_ms(Some(100.0), Some(1_000_000), Some(1e6)), Some(1000.0));
+        assert_eq!(t_min_ms(Some(2000.0), Some(1_000_000), Some(1e6)), Some(2000.0));
+        assert_eq!(t_min_ms(Some(5.0), None, Some(1e6)), Some(5.0));
+        assert_eq!(t_min_ms(None, Some(1_000_000), Some(1e6)), Some(1000.0));
+        assert_eq!(t_min_ms(None, None, Some(1e6)), None);
+    }
+}

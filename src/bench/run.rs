@@ -1,0 +1,284 @@
+//! Making the rounds.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io;
+use std::os::unix::process::ExitStatusExt;
+
+use anyhow::Context;
+use indicatif::{ProgressBar, ProgressStyle};
+
+use super::ceiling::Ceiling;
+use super::cgroup::Limits;
+use super::disk::{self, Disk};
+use super::fence::Fence;
+use super::interrupt::Interrupt;
+use super::plan::{Contender, Plan, Readahead};
+use super::record::{Record, TextMatch, compare};
+use super::summary::Round;
+use super::workload::{self, Outcome, RunError};
+use crate::config::{ByteSize, var};
+use crate::launch::environment::Environment;
+use crate::launch::settings;
+use crate::stats::Stats;
+
+/// The hidden word that makes the command line tool measure the ceiling of a file.
+pub const CEILING_WORD: &str = "--measure-ceiling";
+/// Room that the kernel and the program need besides the model for a run in memory.
+const IN_MEMORY_MARGIN_BYTES: u64 = 1 << 30;
+
+/// A comparison under way.
+pub struct Runner<'a> {
+    plan: &'a Plan,
+    fence: Fence,
+    disk: Option<Disk>,
+    interrupt: &'a Interrupt,
+    progress: ProgressBar,
+    remarks: Vec<String>,
+}
+
+impl<'a> Runner<'a> {
+    /// Looks at what this machine allows.
+    ///
+    /// # Errors
+    /// When a drive limit is asked for and the model lies on no disk of its own.
+    pub fn new(plan: &'a Plan, interrupt: &'a Interrupt) -> anyhow::Result<Runner<'a>> {
+        let disk = Disk::of(&plan.files[0]);
+        let mut remarks = Vec::new();
+        if let Err(error) = &disk {
+            remarks.push(format!("the model's disk is unknown ({error}): readahead stays as it is"));
+            anyhow::ensure!(plan.drive_bytes_per_s.is_none(), "a drive limit needs a disk: {error}");
+        }
+        let steps = u64::from(plan.rounds) * (plan.contenders.len() as u64 + 2);
+        let style = ProgressStyle::with_template("{bar:30} {pos}/{len} {elapsed} {msg}")?;
+        let progress = ProgressBar::new(steps).with_style(style);
+        let mut runner = Runner { plan, fence: Fence::None, disk: disk.ok(), interrupt, progress, remarks };
+        let limits = runner.limits(true);
+        runner.fence = Fence::find(&limits);
+        if matches!(runner.fence, Fence::None) && limits != Limits::default() {
+            runner.remarks.push(
+                "no control group can be made here (it takes root or a user systemd): there is no memory or drive limit, \
+                 the budget alone holds"
+                    .to_owned(),
+            );
+        }
+        Ok(runner)
+    }
+
+    /// Makes all rounds; gives them with the remarks.
+    ///
+    /// # Errors
+    /// An interrupt, or a run that could not be made at all. A run that failed is in its record.
+    pub fn rounds(mut self) -> anyhow::Result<(Vec<Round>, Vec<String>)> {
+        let in_memory = self.has_room_for_the_model()?;
+        let mut rounds = Vec::new();
+        for round in 0..self.plan.rounds {
+            let ceiling = self.step("drive ceiling", |runner| runner.ceiling())?;
+            let mut records: Vec<Record> = Vec::new();
+            let mut reference: Option<Vec<u8>> = None;
+            let order: Vec<_> =
+                in_memory.then_some(Contender::InMemory).into_iter().chain(self.plan.order(round)).collect();
+            for contender in order {
+                let (mut record, text) =
+                    self.step(&contender.to_string(), |runner| runner.contender(round, contender))?;
+                if record.failure.is_none() && !text.is_empty() {
+                    record.text = match &reference {
+                        Some(reference) => compare(&text, reference),
+                        None => TextMatch::Reference,
+                    };
+                    reference.get_or_insert(text);
+                }
+                self.say(&record);
+                records.push(record);
+            }
+            rounds.push(Round { ceiling, records });
+        }
+        self.progress.finish_and_clear();
+        Ok((rounds, self.remarks))
+    }
+
+    fn step<T>(&mut self, name: &str, work: impl FnOnce(&mut Self) -> anyhow::Result<T>) -> anyhow::Result<T> {
+        self.interrupt.check()?;
+        self.progress.set_message(name.to_owned());
+        let done = work(self).with_context(|| name.to_owned())?;
+        self.progress.inc(1);
+        Ok(done)
+    }
+
+    /// One line a run where there is no progress bar.
+    fn say(&self, record: &Record) {
+        if !self.progress.is_hidden() {
+            return;
+        }
+        let result = match (&record.failure, record.ms_per_token) {
+            (Some(failure), _) => format!("failed: {failure}"),
+            (None, Some(ms)) => format!("{ms:.1} ms per token"),
+            (None, None) => "too short to tell".to_owned(),
+        };
+        eprintln!("round {} {}: {result}", record.round + 1, record.contender);
+    }
+
+    fn limits(&self, memory: bool) -> Limits {
+        let drive = self.disk.as_ref().zip(self.plan.drive_bytes_per_s);
+        Limits {
+            memory_bytes: self.plan.memory_bytes.filter(|_| memory),
+            drive: drive.map(|(disk, rate)| (disk.device.clone(), rate)),
+        }
+    }
+
+    fn has_room_for_the_model(&mut self) -> anyhow::Result<bool> {
+        let bytes = self.plan.files.iter().map(|file| Ok(file.metadata()?.len())).sum::<io::Result<u64>>()?;
+        let available = fs::read_to_string("/proc/meminfo")?
+            .lines()
+            .find_map(|line| line.strip_prefix("MemAvailable:")?.trim().strip_suffix(" kB")?.parse::<u64>().ok())
+            .unwrap_or(0)
+            << 10;
+        let fits = available >= bytes + IN_MEMORY_MARGIN_BYTES;
+        if !fits {
+            self.remarks.push(format!(
+                "the model ({}) does not fit into what is available ({}): T_compute is unknown, and the roofline is the drive's alone",
+                ByteSize(bytes),
+                ByteSize(available)
+            ));
+        }
+        Ok(fits)
+    }
+
+    /// Measures the drive in a process of its own, inside a group with the drive limit.
+    fn ceiling(&mut self) -> anyhow::Result<Option<Ceiling>> {
+        let plan = self.plan;
+        let args = [
+            "bench".into(),
+            CEILING_WORD.into(),
+            plan.ceiling_time.as_millis().to_string().into(),
+            "--model".into(),
+            plan.files[0].clone().into(),
+            "--request-size".into(),
+            plan.request_bytes.to_string().into(),
+            "--depth".into(),
+            plan.depth.to_string().into(),
+        ];
+        let limits = self.limits(false);
+        let (mut command, _group) =
+            self.fence.command(&self.group_name(), &limits, &std::env::current_exe()?, &args)?;
+        disk::drop_caches(&plan.files)?;
+        let outcome = workload::run(&mut command, plan.time_max, self.interrupt, |_| {})?;
+        let ceiling = serde_json::from_slice(&outcome.text).ok().filter(|_| outcome.status.success());
+        if ceiling.is_none() {
+            let remark = format!("the drive's ceiling is unknown: {}", outcome.stderr.trim());
+            if !self.remarks.contains(&remark) {
+                self.remarks.push(remark);
+            }
+        }
+        Ok(ceiling)
+    }
+
+    fn group_name(&self) -> String {
+        format!("ggpager-bench-{}", std::process::id())
+    }
+
+    /// One run, with its text.
+    fn contender(&mut self, round: u32, contender: Contender) -> anyhow::Result<(Record, Vec<u8>)> {
+        let plan = self.plan;
+        let limits = match contender {
+            Contender::InMemory => Limits::default(),
+            _ => self.limits(true),
+        };
+        let _readahead = match (contender, &self.disk) {
+            (Contender::Stock(Readahead::KiB(kib)), Some(disk)) => match disk.set_readahead(kib) {
+                Ok(guard) => Some(guard),
+                Err(error) => {
+                    return Ok((failed(round, contender, format!("readahead cannot be set: {error}")), Vec::new()));
+                }
+            },
+            _ => None,
+        };
+        disk::drop_caches(&plan.files)?;
+        if contender == Contender::InMemory {
+            disk::warm_caches(&plan.files, || self.interrupt.signal().is_none())?;
+        }
+        let args = plan.call.args();
+        let (mut command, group) = self.fence.command(&self.group_name(), &limits, &plan.program, &args)?;
+        let stats_file = tempfile::NamedTempFile::new()?;
+        for (name, value) in self.environment(contender, &stats_file.path().to_string_lossy()) {
+            match value {
+                Some(value) => command.env(name, value),
+                None => command.env_remove(name),
+            };
+        }
+        let name = contender.to_string();
+        let arrived = |count: usize| {
+            self.progress.set_message(format!("{name}: token {count} of {}", plan.call.tokens));
+        };
+        let outcome = match workload::run(&mut command, plan.time_max, self.interrupt, arrived) {
+            Ok(outcome) => outcome,
+            Err(error @ RunError::Timeout(_)) => return Ok((failed(round, contender, error.to_string()), Vec::new())),
+            Err(error) => return Err(error.into()),
+        };
+        let mut record = Record::new(round, contender, &outcome, plan.skip);
+        if let Some(group) = &group {
+            record.memory_peak_bytes = group.memory_peak_bytes().filter(|_| limits.memory_bytes.is_some());
+            record.oom_kills = group.oom_kills();
+        }
+        if matches!(contender, Contender::Paged(_)) {
+            record.stats =
+                fs::read(stats_file.path()).ok().and_then(|text| serde_json::from_slice::<Stats>(&text).ok());
+        }
+        record.failure = failure(&outcome, &record);
+        Ok((record, outcome.text))
+    }
+
+    /// The variables of a run: set, or (None) taken away.
+    fn environment(&self, contender: Contender, stats_file: &str) -> BTreeMap<String, Option<std::ffi::OsString>> {
+        let mut variables: BTreeMap<_, _> = settings::VARIABLES.iter().map(|name| ((*name).to_owned(), None)).collect();
+        let (Contender::Paged(strategy), Some(library)) = (contender, &self.plan.library) else { return variables };
+        let mut environment = Environment::default();
+        let current = |name: &str| std::env::var_os(name);
+        environment.preload(library, current);
+        environment.keep_weights_mapped(current);
+        environment.bound_spin(self.plan.spin, current);
+        environment.settings(&self.plan.variables.iter().cloned().collect());
+        environment.set.insert(var::STRATEGY.to_owned(), strategy.as_str().into());
+        environment.set.insert(var::STATS.to_owned(), stats_file.into());
+        variables.extend(environment.set.into_iter().map(|(name, value)| (name, Some(value))));
+        variables
+    }
+}
+
+/// Measures the ceiling here and now, and prints it as JSON: what [`CEILING_WORD`] does.
+///
+/// # Errors
+/// When the file cannot be read without the page cache.
+pub fn print_ceiling(
+    file: &std::path::Path,
+    request_bytes: usize,
+    depth: u32,
+    time: std::time::Duration,
+) -> anyhow::Result<()> {
+    println!("{}", serde_json::to_string(&super::ceiling::measure(file, request_bytes, depth, time)?)?);
+    Ok(())
+}
+
+fn failed(round: u32, contender: Contender, failure: String) -> Record {
+    let outcome = Outcome {
+        status: std::process::ExitStatus::default(),
+        text: Vec::new(),
+        stderr: String::new(),
+        arrivals: Vec::new(),
+        wall_s: 0.0,
+    };
+    Record { failure: Some(failure), ..Record::new(round, contender, &outcome, 0) }
+}
+
+/// Why a run does not count.
+fn failure(outcome: &Outcome, record: &Record) -> Option<String> {
+    if let Some(signal) = outcome.status.signal() {
+        let oom = record.oom_kills.filter(|&kills| kills > 0).map_or("", |_| " by the OOM killer");
+        return Some(format!("killed{oom} (signal {signal})"));
+    }
+    if !outcome.status.success() {
+        let last = outcome.stderr.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or("no message");
+        return Some(format!("exit code {}: {last}", outcome.status.code().unwrap_or(-1)));
+    }
+    outcome.text.trim_ascii().is_empty().then(|| "it wrote no text".to_owned())
+}
