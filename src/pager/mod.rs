@@ -26,7 +26,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use command::Command;
-use file::ModelFile;
+use file::{ModelFile, Sharing};
 use link::{Link, Parts};
 
 use crate::budget;
@@ -83,13 +83,14 @@ impl Pager {
     }
 
     /// Makes a view of `len` bytes (not rounded to pages) of `file` from `offset` (page aligned).
-    /// The file is reopened: `file` may be closed afterwards. Returns the view's address.
-    pub fn map(&self, file: BorrowedFd<'_>, offset: u64, len: usize) -> Result<*mut u8, MapError> {
+    /// The file is reopened: `file` may be closed afterwards. `sharing` is what a hand-over keeps to.
+    /// Returns the view's address.
+    pub fn map(&self, file: BorrowedFd<'_>, offset: u64, len: usize, sharing: Sharing) -> Result<*mut u8, MapError> {
         if self.inert.load(Ordering::Relaxed) || self.settings.strategy == Strategy::Passthrough {
             return self.pass_through(len);
         }
         let direct = self.settings.io != Some(IoRung::Uring);
-        let file = ModelFile::reopen(file, direct).map_err(|source| MapError::Sys { call: "open", source })?;
+        let file = ModelFile::reopen(file, sharing, direct).map_err(|source| MapError::Sys { call: "open", source })?;
         let (pieces, group_bytes) = pieces::of_file(&file);
         let mut link = self.link.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         let mapped_bytes = link.as_ref().map_or(0, Link::mapped_bytes);

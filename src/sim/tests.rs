@@ -203,6 +203,9 @@ fn policies() -> Vec<Box<dyn Policy>> {
 struct Checked<P>(P);
 
 impl<P: Accounts> Policy for Checked<P> {
+    fn name(&self) -> &'static str {
+        self.0.name()
+    }
     fn mapped(&mut self, table: &BlockTable, ids: Range<BlockId>, order: &[BlockId]) {
         self.0.mapped(table, ids, order);
     }

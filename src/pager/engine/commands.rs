@@ -26,18 +26,13 @@ impl Engine {
         // A sender that has gone away does not need its answer.
         match command {
             Command::Map { file, offset, len, pieces, budget_bytes, reply } => {
-                let made = self.fill.open_view(offset, len);
-                if let Ok(range) = &made {
+                let made = self.fill.open_view(offset, len).and_then(|range| {
                     let layout = Layout::new(offset..offset + len as u64, &pieces);
-                    self.add_view(View {
-                        ids: 0..0,
-                        live: vec![range.clone()],
-                        range: range.clone(),
-                        offset,
-                        file,
-                        layout,
-                    })?;
-                }
+                    let live = vec![range.clone()];
+                    self.add_view(View { ids: 0..0, live, range: range.clone(), offset, file, layout })?;
+                    self.set_budget(budget_bytes);
+                    Ok(range)
+                });
                 let _ = reply.send(made);
             }
             Command::Unmap { range, reply } => {
