@@ -126,7 +126,8 @@ pub fn count_read(bytes: usize) {
     if let Some(pager) = engine::pager().filter(|_| bytes > 0) {
         let saved = sys::errno();
         // A panic costs the count, not the result of the read.
-        let _ = std::panic::catch_unwind(|| engine::calmly(|| pager.program_read(bytes)));
+        let count = || engine::calmly(|| pager.program_read(bytes));
+        let _ = std::panic::catch_unwind(std::panic::AssertUnwindSafe(count));
         sys::set_errno(saved);
     }
 }
