@@ -178,8 +178,24 @@ fn statistics_are_the_mapping_process_own() {
         |setting, script: &str| run(setting, &[], Path::new("/bin/bash"), &["-c".into(), script.into()], &[]);
     let with_model = run_shell(ORDINARY[1], &shell);
     assert!(with_model.require_code(0).stats.is_some(), "passthrough reports as well");
+    let each = scratch("each");
+    std::fs::create_dir(&each).expect("a folder");
+    let twice = format!("export GGPAGER_STATS={}/%p.json; {shell}; {shell}", each.display());
+    run_shell(ORDINARY[1], &twice).require_code(0);
+    assert_eq!(std::fs::read_dir(&each).expect("the folder").count(), 2, "%p is the process id");
     assert!(run_shell(ORDINARY[1], "ls / >/dev/null").stats.is_none(), "a process without a model wrote statistics");
     assert!(run_shell(ORDINARY[0], &shell).stats.is_none(), "GGPAGER=off wrote statistics");
+}
+
+/// Files that are no GGUF are taken when their path matches, and only then.
+#[test]
+#[ignore = "needs the live pager"]
+fn matching_files_are_taken() {
+    let (program, path) = (compile("stdio", false), scratch("weights.safetensors"));
+    std::fs::write(&path, vec![b'x'; 8 << 20]).expect("room for a file");
+    let with = |glob| run(PAGED[0], &[], &program, &[path.clone().into()], &[("GGPAGER_MATCH", glob)]);
+    with("*.safetensors").require_code(0).require_paged();
+    assert!(with("*.bin").require_code(0).stats.as_ref().is_none(), "another file was taken");
 }
 
 /// A bad value is one warning that names the variable, and only where a model is mapped.

@@ -1,14 +1,17 @@
 //! The one pager of this process, made with the first model mapping.
 
 use std::cell::Cell;
-use std::ffi::c_int;
+use std::ffi::{CStr, c_char, c_int};
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, OnceLock};
 
-use ggpager_core::config::{Settings, var};
+use ggpager_core::config::Settings;
 use ggpager_core::pager::Pager;
 
 use crate::{exit, fork, log, sys};
+
+/// How the names of all our variables begin.
+const VARIABLES: &CStr = c"GGPAGER";
 
 const NOT_STARTED: u8 = 0;
 const ACTIVE: u8 = 1;
@@ -48,8 +51,23 @@ pub fn stop() {
     STATE.store(INERT, Ordering::Relaxed);
 }
 
+/// Whether any variable of ours is set. Without allocating: every process of a session asks.
 fn mentioned() -> bool {
-    std::env::vars_os().any(|(name, _)| name.as_encoded_bytes().starts_with(var::SWITCH.as_bytes()))
+    unsafe extern "C" {
+        static environ: *const *const c_char;
+    }
+    // SAFETY: `environ` is null or a list of strings that ends with a null; nobody changes it while
+    // constructors run, as for `std::env`.
+    unsafe {
+        let mut at = environ;
+        while !at.is_null() && !(*at).is_null() {
+            if libc::strncmp(*at, VARIABLES.as_ptr(), VARIABLES.count_bytes()) == 0 {
+                return true;
+            }
+            at = at.add(1);
+        }
+    }
+    false
 }
 
 fn environment() -> &'static Environment {

@@ -120,10 +120,14 @@ pub fn is_paged(fd: c_int) -> bool {
             .is_ok_and(|stat| find(Identity::of(&stat)).is_some_and(|file| file.paged.load(Ordering::Relaxed)))
 }
 
-/// Counts bytes that the program read from a model file.
+/// Counts bytes that the program read from a model file. Calmly: a signal handler may read too.
 #[cold]
 pub fn count_read(bytes: usize) {
-    if let Some(pager) = engine::pager() {
-        pager.program_read(bytes);
+    if let Some(pager) = engine::pager().filter(|_| bytes > 0) {
+        let saved = sys::errno();
+        // A panic costs the count, not the result of the read.
+        let count = || engine::calmly(|| pager.program_read(bytes));
+        let _ = std::panic::catch_unwind(std::panic::AssertUnwindSafe(count));
+        sys::set_errno(saved);
     }
 }

@@ -46,6 +46,8 @@ int main(int argc, char **argv) {
     check_pages(p, 0, 8 * MIB);
     check_pages(p + 9 * MIB, 9 * MIB, len - 9 * MIB);
     REQUIRE(fixed[5] == 9);
+    /* It is the program's memory now: advice reaches the kernel. */
+    REQUIRE(madvise(fixed, PAGE, MADV_DONTNEED) == 0 && fixed[5] == 0);
     REQUIRE(munmap(p, len) == 0);
 
     /* Protection: readable again is nothing, writable is a private copy, none is a fault. */

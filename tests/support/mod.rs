@@ -158,6 +158,7 @@ impl Outcome {
             Some(124 | 137) => " (124 and 137: it hung)",
             _ => "",
         };
+        assert!(!messages.contains("internal error"), "a panic was caught: {messages}");
         assert_eq!(self.output.status.code(), Some(code), "{:?}{hint}: {messages}", self.output.status);
         self
     }
