@@ -51,6 +51,8 @@ pub(super) struct Cycle {
     /// The stream that was touched last.
     current: usize,
     touches: u64,
+    /// Counts answers, to take streams by turns.
+    turn: usize,
     /// The last answer of `next_read`: given again while the pager has not begun to read it.
     offered: Option<BlockId>,
     hand: BlockId,
@@ -128,10 +130,11 @@ impl Cycle {
         }
         let Some(at) = self.stream_of(id) else { return Touched::default() };
         self.touches += 1;
-        if at != self.current && self.current < self.streams.len() && self.streams[self.current].is_at_end() {
+        if at != self.current && !self.is_live(at) && self.streams[self.current].is_at_end() {
             let first = self.streams[at].order.span().start;
             self.streams[self.current].successor = Some(first);
         }
+        let took_turns = at != self.current;
         self.current = at;
         let stream = &mut self.streams[at];
         let was_active = stream.active;
@@ -151,6 +154,9 @@ impl Cycle {
             }
         }
         if progress.wrapped {
+            if !took_turns {
+                self.streams[at].successor = None;
+            }
             // A cycle without a miss: the tensors in use may have become smaller.
             if !std::mem::take(&mut self.missed) && self.in_use_want > 0 {
                 self.in_use_want -= (self.in_use_want / 8).max(self.mapped.cyclic_frame).min(self.in_use_want);
@@ -210,8 +216,13 @@ impl Cycle {
         }
         let share = self.plan.ahead_bytes / self.live_count();
         let heir = self.successor_of(self.current);
-        let live: Vec<usize> = (0..self.streams.len()).filter(|&at| self.is_live(at)).collect();
-        for at in std::iter::once(self.current).chain(live) {
+        let is_candidate = |&at: &usize| at == self.current || self.is_live(at);
+        let mut candidates: Vec<usize> = (0..self.streams.len()).filter(is_candidate).collect();
+        // By turns: the faster of two models would take every free read, and the other one starve.
+        self.turn = self.turn.wrapping_add(1);
+        let turn = self.turn % candidates.len();
+        candidates.rotate_left(turn);
+        for at in candidates {
             let stream = &mut self.streams[at];
             let to_the_end = at == self.current && heir.is_some() && stream.is_streaming();
             if stream.active
@@ -220,8 +231,17 @@ impl Cycle {
                 return Some(id);
             }
         }
+        // The heir gets what the others leave of the readahead.
         let heir = heir.filter(|_| self.streams[self.current].is_at_end())?;
-        self.streams[heir].walk(table, share, false)
+        let left = self.plan.ahead_bytes.saturating_sub(self.ahead_bytes());
+        let stream = &mut self.streams[heir];
+        let own = stream.ahead().bytes();
+        stream.walk(table, own + left, false)
+    }
+
+    /// Blocks that are read ahead, of all streams.
+    fn ahead_bytes(&self) -> u64 {
+        self.streams.iter().map(|stream| stream.ahead().bytes()).sum()
     }
 
     /// Whether a readahead would find a frame: otherwise naming one would only block the list.
@@ -242,7 +262,10 @@ impl Cycle {
     /// An evictable block of an account that holds more than its part.
     fn surplus(&self, table: &BlockTable) -> Option<BlockId> {
         let live = self.live_count();
-        let heir = if self.streams.is_empty() { None } else { self.successor_of(self.current) };
+        let heir = match self.streams.get(self.current) {
+            Some(current) if current.is_at_end() => self.successor_of(self.current),
+            _ => None,
+        };
         let of_streams = || {
             self.streams.iter().enumerate().find_map(|(at, stream)| {
                 let share = if self.is_live(at) { self.plan.in_use_bytes / live } else { 0 };
