@@ -12,6 +12,7 @@
 
 mod cycle;
 mod demand;
+mod evict;
 mod experts;
 mod fifo;
 mod learned;

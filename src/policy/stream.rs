@@ -121,6 +121,7 @@ impl Stream {
         &self.in_use
     }
 
+    #[cfg(test)]
     pub fn spare(&self) -> &Fifo {
         &self.spare
     }
