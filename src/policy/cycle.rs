@@ -12,7 +12,8 @@ use std::ops::Range;
 use super::experts::Experts;
 use super::fifo::Fifo;
 use super::plan::{Mapped, Plan};
-use super::stream::{Class, Stream};
+use super::stream::Stream;
+use super::window::Class;
 use super::{BlockId, BlockTable, Placement, Role, State, Touch};
 
 /// A stream that was not among this many touches is not being computed now.
@@ -137,7 +138,7 @@ impl Cycle {
         let was_active = stream.active;
         stream.touched_at = self.touches;
         let progress = stream.touched(table, id, touch == Touch::Absent);
-        stream.purge(table);
+        stream.window.purge(table);
 
         self.inserted += usize::from(progress.inserted);
         let mut stale = !was_active || self.inserted * 64 > self.streams[at].order.len();
@@ -174,7 +175,7 @@ impl Cycle {
         match table.block(id).role {
             Role::Row => Placement::Install,
             Role::Expert { .. } => Placement::Stage,
-            Role::Cyclic => match self.stream_of(id).map(|at| self.streams[at].class(id)) {
+            Role::Cyclic => match self.stream_of(id).map(|at| self.streams[at].window.class(id)) {
                 Some(Class::Resident | Class::InUse) => Placement::Install,
                 _ => Placement::Stage,
             },
@@ -232,13 +233,13 @@ impl Cycle {
         let heir = heir.filter(|_| self.streams[self.current].is_at_end())?;
         let left = self.plan.ahead_bytes.saturating_sub(self.ahead_bytes());
         let stream = &mut self.streams[heir];
-        let own = stream.ahead().bytes();
+        let own = stream.window.ahead().bytes();
         stream.walk(table, own + left, false)
     }
 
     /// Blocks that are read ahead, of all streams.
     pub(super) fn ahead_bytes(&self) -> u64 {
-        self.streams.iter().map(|stream| stream.ahead().bytes()).sum()
+        self.streams.iter().map(|stream| stream.window.ahead().bytes()).sum()
     }
 
     /// Whether a readahead would find a frame: otherwise naming one would only block the list.
@@ -253,7 +254,7 @@ impl Cycle {
 
     /// Bytes in all accounts together.
     pub fn accounted_bytes(&self) -> u64 {
-        let streams: u64 = self.streams.iter().map(Stream::accounted_bytes).sum();
+        let streams: u64 = self.streams.iter().map(|stream| stream.window.accounted_bytes()).sum();
         streams + self.rows.bytes() + self.experts.bytes()
     }
 
@@ -264,7 +265,7 @@ impl Cycle {
 
     pub(super) fn release(&mut self, table: &BlockTable, id: BlockId) {
         if let Some(at) = self.stream_of(id) {
-            self.streams[at].release(table, id);
+            self.streams[at].window.release(table, id);
         }
         if !self.rows.remove(table, id) {
             self.experts.remove(table, id);
@@ -272,7 +273,7 @@ impl Cycle {
     }
 
     pub(super) fn class(&self, id: BlockId) -> Option<Class> {
-        self.stream_of(id).map(|at| self.streams[at].class(id))
+        self.stream_of(id).map(|at| self.streams[at].window.class(id))
     }
 
     pub fn stream_of(&self, id: BlockId) -> Option<usize> {

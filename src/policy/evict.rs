@@ -3,7 +3,7 @@
 #[cfg(test)]
 use super::State;
 use super::cycle::Cycle;
-use super::stream::Class;
+use super::window::Class;
 use super::{BlockId, BlockTable, Need};
 
 /// Blocks at the new end of the tensor in use that are evicted only when nothing else is left.
@@ -29,13 +29,13 @@ impl Cycle {
         let of_streams = || {
             self.streams.iter().enumerate().find_map(|(at, stream)| {
                 let share = if self.is_live(at) { self.plan.in_use_bytes / live } else { 0 };
-                stream.surplus(table, share)
+                stream.window.surplus(table, share)
             })
         };
         let of_idle = || {
             self.streams.iter().enumerate().find_map(|(at, stream)| {
                 let wanted = self.is_live(at) || heir == Some(at);
-                if wanted { None } else { stream.ahead().newest_evictable(table) }
+                if wanted { None } else { stream.window.ahead().newest_evictable(table) }
             })
         };
         let of_rows = || match self.rows.bytes() > self.plan.row_bytes {
@@ -59,8 +59,8 @@ impl Cycle {
 
     /// When every account keeps to its part and a frame is needed all the same: what hurts least.
     fn sacrifice(&mut self, table: &BlockTable) -> Option<BlockId> {
-        let ahead = || self.streams.iter().find_map(|stream| stream.ahead().newest_evictable(table));
-        let in_use = |keep| self.streams.iter().find_map(|stream| stream.in_use().oldest_evictable(table, keep));
+        let ahead = || self.streams.iter().find_map(|stream| stream.window.ahead().newest_evictable(table));
+        let in_use = |keep| self.streams.iter().find_map(|stream| stream.window.in_use().oldest_evictable(table, keep));
         let found = self
             .rows
             .oldest_evictable(table, 16)
@@ -95,14 +95,16 @@ impl Cycle {
         };
         let mut sum = self.rows.bytes() + self.experts.bytes();
         for (stream, &quota) in self.streams.iter().zip(&self.plan.quotas) {
-            let resident = bytes(&mut stream.order.span().filter(|&id| stream.class(id) == Class::Resident));
+            let resident = bytes(&mut stream.order.span().filter(|&id| stream.window.class(id) == Class::Resident));
             assert!(resident <= stream.resident.bytes(), "{resident} resident bytes of {}", stream.resident.bytes());
             assert!(stream.resident.bytes() <= quota, "marked more than the quota of {quota}");
-            for (list, class) in
-                [(stream.ahead(), Class::Ahead), (stream.in_use(), Class::InUse), (stream.spare(), Class::Spare)]
-            {
+            for (list, class) in [
+                (stream.window.ahead(), Class::Ahead),
+                (stream.window.in_use(), Class::InUse),
+                (stream.window.spare(), Class::Spare),
+            ] {
                 assert_eq!(list.bytes(), bytes(&mut list.iter()));
-                assert!(list.iter().all(|id| stream.class(id) == class), "{class:?} and its list differ");
+                assert!(list.iter().all(|id| stream.window.class(id) == class), "{class:?} and its list differ");
                 sum += list.bytes();
             }
             sum += resident;

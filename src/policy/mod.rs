@@ -23,6 +23,7 @@ mod readahead;
 mod resident;
 mod stream;
 mod table;
+mod window;
 
 pub use demand::Demand;
 pub use learned::Learned;
