@@ -12,7 +12,7 @@
 //! [`gguf`] says which tensor lies where and in which order an architecture reads them, [`budget`]
 //! says how much memory the pool may have, [`config`] reads the environment variables, and
 //! [`stats`] is what a run reports. [`synth`] writes random-weight models, [`cli`] is the command
-//! line tool.
+//! line tool. [`sim`] drives the policies without a kernel.
 
 pub mod bench;
 pub mod budget;

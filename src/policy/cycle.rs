@@ -3,7 +3,7 @@
 //! Accounts: every frame belongs to the resident blocks, the window (three lists) of a stream, to
 //! the rows or to the experts, and [`Plan`] gives each of them a part of the budget such that the
 //! sum is the budget. Hence the readahead always finds room: when the pool is full, somebody holds
-//! more than its part, and that surplus is the victim. A frame that is in no account (a victim
+//! more than its part, and that surplus is the victim (`evict.rs`). A frame that is in no account (a victim
 //! could not be evicted) is found by comparing the sum with what the table says is held.
 
 use std::collections::VecDeque;
@@ -12,17 +12,15 @@ use std::ops::Range;
 use super::experts::Experts;
 use super::fifo::Fifo;
 use super::plan::{Mapped, Plan};
-use super::stream::{Class, Stream};
-use super::{BlockId, BlockTable, Need, Placement, Role, State, Touch};
+use super::stream::Stream;
+use super::window::Class;
+use super::{BlockId, BlockTable, Placement, Role, State, Touch};
 
 /// A stream that was not among this many touches is not being computed now.
 const LIVE_TOUCHES: u64 = 128;
 
 /// Hints remembered at most.
 const HINTS_MAX: usize = 256;
-
-/// Blocks at the new end of the tensor in use that are evicted only when nothing else is left.
-const IN_USE_KEPT: usize = 4;
 
 /// What a touch asks of the policy around.
 #[derive(Debug, Clone, Copy, Default)]
@@ -36,24 +34,26 @@ pub(super) struct Touched {
 /// See the module's page.
 #[derive(Debug, Default)]
 pub(super) struct Cycle {
-    streams: Vec<Stream>,
-    rows: Fifo,
-    experts: Experts,
-    hints: VecDeque<BlockId>,
-    mapped: Mapped,
-    plan: Plan,
+    pub(super) streams: Vec<Stream>,
+    pub(super) rows: Fifo,
+    pub(super) experts: Experts,
+    pub(super) hints: VecDeque<BlockId>,
+    pub(super) mapped: Mapped,
+    pub(super) plan: Plan,
     /// The need for the tensor in use that misses have shown, in bytes.
-    in_use_want: u64,
+    pub(super) in_use_want: u64,
     /// A miss showed it in the present cycle.
-    missed: bool,
+    pub(super) missed: bool,
     /// Blocks that came into an order since the plan was made.
-    inserted: usize,
+    pub(super) inserted: usize,
     /// The stream that was touched last.
-    current: usize,
-    touches: u64,
+    pub(super) current: usize,
+    pub(super) touches: u64,
+    /// Counts answers, to take streams by turns.
+    pub(super) turn: usize,
     /// The last answer of `next_read`: given again while the pager has not begun to read it.
-    offered: Option<BlockId>,
-    hand: BlockId,
+    pub(super) offered: Option<BlockId>,
+    pub(super) hand: BlockId,
 }
 
 impl Cycle {
@@ -128,16 +128,17 @@ impl Cycle {
         }
         let Some(at) = self.stream_of(id) else { return Touched::default() };
         self.touches += 1;
-        if at != self.current && self.current < self.streams.len() && self.streams[self.current].is_at_end() {
+        if at != self.current && !self.is_live(at) && self.streams[self.current].is_at_end() {
             let first = self.streams[at].order.span().start;
             self.streams[self.current].successor = Some(first);
         }
+        let took_turns = at != self.current;
         self.current = at;
         let stream = &mut self.streams[at];
         let was_active = stream.active;
         stream.touched_at = self.touches;
         let progress = stream.touched(table, id, touch == Touch::Absent);
-        stream.purge(table);
+        stream.window.purge(table);
 
         self.inserted += usize::from(progress.inserted);
         let mut stale = !was_active || self.inserted * 64 > self.streams[at].order.len();
@@ -151,6 +152,9 @@ impl Cycle {
             }
         }
         if progress.wrapped {
+            if !took_turns {
+                self.streams[at].successor = None;
+            }
             // A cycle without a miss: the tensors in use may have become smaller.
             if !std::mem::take(&mut self.missed) && self.in_use_want > 0 {
                 self.in_use_want -= (self.in_use_want / 8).max(self.mapped.cyclic_frame).min(self.in_use_want);
@@ -171,7 +175,7 @@ impl Cycle {
         match table.block(id).role {
             Role::Row => Placement::Install,
             Role::Expert { .. } => Placement::Stage,
-            Role::Cyclic => match self.stream_of(id).map(|at| self.streams[at].class(id)) {
+            Role::Cyclic => match self.stream_of(id).map(|at| self.streams[at].window.class(id)) {
                 Some(Class::Resident | Class::InUse) => Placement::Install,
                 _ => Placement::Stage,
             },
@@ -210,8 +214,13 @@ impl Cycle {
         }
         let share = self.plan.ahead_bytes / self.live_count();
         let heir = self.successor_of(self.current);
-        let live: Vec<usize> = (0..self.streams.len()).filter(|&at| self.is_live(at)).collect();
-        for at in std::iter::once(self.current).chain(live) {
+        let is_candidate = |&at: &usize| at == self.current || self.is_live(at);
+        let mut candidates: Vec<usize> = (0..self.streams.len()).filter(is_candidate).collect();
+        // By turns: the faster of two models would take every free read, and the other one starve.
+        self.turn = self.turn.wrapping_add(1);
+        let turn = self.turn % candidates.len();
+        candidates.rotate_left(turn);
+        for at in candidates {
             let stream = &mut self.streams[at];
             let to_the_end = at == self.current && heir.is_some() && stream.is_streaming();
             if stream.active
@@ -220,8 +229,17 @@ impl Cycle {
                 return Some(id);
             }
         }
+        // The heir gets what the others leave of the readahead.
         let heir = heir.filter(|_| self.streams[self.current].is_at_end())?;
-        self.streams[heir].walk(table, share, false)
+        let left = self.plan.ahead_bytes.saturating_sub(self.ahead_bytes());
+        let stream = &mut self.streams[heir];
+        let own = stream.window.ahead().bytes();
+        stream.walk(table, own + left, false)
+    }
+
+    /// Blocks that are read ahead, of all streams.
+    pub(super) fn ahead_bytes(&self) -> u64 {
+        self.streams.iter().map(|stream| stream.window.ahead().bytes()).sum()
     }
 
     /// Whether a readahead would find a frame: otherwise naming one would only block the list.
@@ -230,117 +248,13 @@ impl Cycle {
         table.held_bytes() + frame <= table.budget_bytes() || self.surplus(table).is_some()
     }
 
-    pub fn victim(&mut self, table: &BlockTable, need: Need) -> Option<BlockId> {
-        let mut victim = self.surplus(table);
-        if need != Need::Readahead {
-            victim = victim.or_else(|| self.sacrifice(table));
-        }
-        self.release(table, victim?);
-        victim
-    }
-
-    /// An evictable block of an account that holds more than its part.
-    fn surplus(&self, table: &BlockTable) -> Option<BlockId> {
-        let live = self.live_count();
-        let heir = if self.streams.is_empty() { None } else { self.successor_of(self.current) };
-        let of_streams = || {
-            self.streams.iter().enumerate().find_map(|(at, stream)| {
-                let share = if self.is_live(at) { self.plan.in_use_bytes / live } else { 0 };
-                stream.surplus(table, share)
-            })
-        };
-        let of_idle = || {
-            self.streams.iter().enumerate().find_map(|(at, stream)| {
-                let wanted = self.is_live(at) || heir == Some(at);
-                if wanted { None } else { stream.ahead().newest_evictable(table) }
-            })
-        };
-        let of_rows = || match self.rows.bytes() > self.plan.row_bytes {
-            true => self.rows.oldest_evictable(table, 1),
-            false => None,
-        };
-        let of_experts = || match self.experts.bytes() > self.plan.expert_bytes {
-            true => self.experts.coldest(table, false, self.touches),
-            false => None,
-        };
-        of_streams().or_else(of_idle).or_else(of_rows).or_else(of_experts).or_else(|| self.orphan(table))
-    }
-
-    /// A held block in no account.
-    fn orphan(&self, table: &BlockTable) -> Option<BlockId> {
-        if table.held_bytes() <= self.accounted_bytes() {
-            return None;
-        }
-        (0..table.len() as BlockId).find(|&id| table.is_evictable(id) && !self.is_listed(id))
-    }
-
-    /// When every account keeps to its part and a frame is needed all the same: what hurts least.
-    fn sacrifice(&mut self, table: &BlockTable) -> Option<BlockId> {
-        let ahead = || self.streams.iter().find_map(|stream| stream.ahead().newest_evictable(table));
-        let in_use = |keep| self.streams.iter().find_map(|stream| stream.in_use().oldest_evictable(table, keep));
-        let found = self
-            .rows
-            .oldest_evictable(table, 16)
-            .or_else(ahead)
-            .or_else(|| self.experts.coldest(table, false, self.touches))
-            .or_else(|| in_use(IN_USE_KEPT));
-        if found.is_some() {
-            return found;
-        }
-        let count = table.len() as BlockId;
-        let start = self.hand.min(count);
-        let in_use_now = |id| self.class(id) == Some(Class::InUse) || self.rows.contains(id);
-        let found = (start..count)
-            .chain(0..start)
-            .find(|&id| table.is_evictable(id) && !in_use_now(id))
-            .or_else(|| in_use(0))
-            .or_else(|| self.rows.oldest_evictable(table, 0));
-        self.hand = found.map_or(0, |id| id + 1);
-        found
-    }
-
     pub fn rearm(&mut self, table: &BlockTable) -> Option<BlockId> {
         self.experts.rearm(table)
     }
 
-    /// Panics when a frame is in no account or an account holds more than its part. For use between
-    /// two calls of the pager that leave no eviction half done.
-    #[cfg(test)]
-    pub fn assert_accounts(&self, table: &BlockTable) {
-        let holds = |id: &BlockId| matches!(table.state(*id), State::Reading | State::Staged | State::Present);
-        for id in (0..table.len() as BlockId).filter(holds) {
-            assert!(self.is_listed(id), "block {id}, {:?}, is in no account", table.state(id));
-        }
-        let bytes = |ids: &mut dyn Iterator<Item = BlockId>| -> u64 {
-            ids.map(|id| u64::from(table.block(id).frame_bytes)).sum()
-        };
-        let mut sum = self.rows.bytes() + self.experts.bytes();
-        for (stream, &quota) in self.streams.iter().zip(&self.plan.quotas) {
-            let resident = bytes(&mut stream.order.span().filter(|&id| stream.class(id) == Class::Resident));
-            assert!(resident <= stream.resident.bytes(), "{resident} resident bytes of {}", stream.resident.bytes());
-            assert!(stream.resident.bytes() <= quota, "marked more than the quota of {quota}");
-            for (list, class) in
-                [(stream.ahead(), Class::Ahead), (stream.in_use(), Class::InUse), (stream.spare(), Class::Spare)]
-            {
-                assert_eq!(list.bytes(), bytes(&mut list.iter()));
-                assert!(list.iter().all(|id| stream.class(id) == class), "{class:?} and its list differ");
-                sum += list.bytes();
-            }
-            sum += resident;
-        }
-        assert_eq!(sum, self.accounted_bytes());
-        assert!(sum >= table.held_bytes());
-        let parts: u64 = self.plan.quotas.iter().sum::<u64>()
-            + self.plan.ahead_bytes
-            + self.plan.in_use_bytes
-            + self.plan.row_bytes
-            + self.plan.expert_bytes;
-        assert!(parts <= table.budget_bytes(), "parts of {parts} bytes exceed the budget");
-    }
-
     /// Bytes in all accounts together.
     pub fn accounted_bytes(&self) -> u64 {
-        let streams: u64 = self.streams.iter().map(Stream::accounted_bytes).sum();
+        let streams: u64 = self.streams.iter().map(|stream| stream.window.accounted_bytes()).sum();
         streams + self.rows.bytes() + self.experts.bytes()
     }
 
@@ -349,17 +263,17 @@ impl Cycle {
         self.class(id).is_some_and(|class| class != Class::Out) || self.rows.contains(id) || self.experts.contains(id)
     }
 
-    fn release(&mut self, table: &BlockTable, id: BlockId) {
+    pub(super) fn release(&mut self, table: &BlockTable, id: BlockId) {
         if let Some(at) = self.stream_of(id) {
-            self.streams[at].release(table, id);
+            self.streams[at].window.release(table, id);
         }
         if !self.rows.remove(table, id) {
             self.experts.remove(table, id);
         }
     }
 
-    fn class(&self, id: BlockId) -> Option<Class> {
-        self.stream_of(id).map(|at| self.streams[at].class(id))
+    pub(super) fn class(&self, id: BlockId) -> Option<Class> {
+        self.stream_of(id).map(|at| self.streams[at].window.class(id))
     }
 
     pub fn stream_of(&self, id: BlockId) -> Option<usize> {
@@ -367,18 +281,18 @@ impl Cycle {
         self.streams.iter().rposition(|stream| stream.owns(id))
     }
 
-    fn successor_of(&self, at: usize) -> Option<usize> {
+    pub(super) fn successor_of(&self, at: usize) -> Option<usize> {
         let first = self.streams[at].successor?;
         self.streams.iter().position(|stream| stream.order.span().start == first).filter(|&heir| heir != at)
     }
 
     /// Streaming, and among the latest touches.
-    fn is_live(&self, at: usize) -> bool {
+    pub(super) fn is_live(&self, at: usize) -> bool {
         let stream = &self.streams[at];
         stream.active && stream.is_streaming() && self.touches - stream.touched_at < LIVE_TOUCHES
     }
 
-    fn live_count(&self) -> u64 {
+    pub(super) fn live_count(&self) -> u64 {
         (0..self.streams.len()).filter(|&at| self.is_live(at)).count().max(1) as u64
     }
 }

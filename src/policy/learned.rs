@@ -11,7 +11,7 @@ use std::ops::Range;
 
 use super::cycle::Cycle;
 use super::learner::Learner;
-use super::stream::Class;
+use super::window::Class;
 use super::{BlockId, BlockTable, Need, Placement, Policy, Role, State, Touch};
 
 /// One resident block is rearmed in this many touches, to see whether it is still read at all: a
@@ -104,7 +104,7 @@ impl Learned {
             let id = stream.order.at(self.hand);
             let near = stream.order.distance(cursor, self.hand).min(stream.order.distance(self.hand, cursor));
             let is_idle = table.state(id) == State::Present && !table.is_waited_for(id);
-            if near > AUDIT_DISTANCE && is_idle && stream.class(id) == Class::Resident {
+            if near > AUDIT_DISTANCE && is_idle && stream.window.class(id) == Class::Resident {
                 return Some(id);
             }
         }

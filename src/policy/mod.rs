@@ -12,6 +12,7 @@
 
 mod cycle;
 mod demand;
+mod evict;
 mod experts;
 mod fifo;
 mod learned;
@@ -22,6 +23,7 @@ mod readahead;
 mod resident;
 mod stream;
 mod table;
+mod window;
 
 pub use demand::Demand;
 pub use learned::Learned;

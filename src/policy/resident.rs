@@ -29,6 +29,7 @@ impl ResidentSet {
     }
 
     /// Frame bytes of all marked blocks together.
+    #[cfg(test)]
     pub fn bytes(&self) -> u64 {
         self.bytes
     }

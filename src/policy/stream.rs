@@ -1,20 +1,15 @@
 //! One model's stream: its order, where the computation is in it, its window and resident set.
 //!
-//! The window is three lists. *ahead*: read or being read, not touched yet. *in use*: touched, the
-//! tensor that threads are inside of. *spare*: passed over by the computation, or no longer
-//! resident; first to go. A block is in the list that its [`Class`] names and in no other.
-//!
 //! Progress needs no marks on resident blocks: streamed blocks stay staged until touched, so every
 //! one of them reports the computation, and the readahead is counted in streamed blocks too. However
 //! long the resident stretch between two of them is, the window's worth of streamed blocks beyond
 //! the last reported one is all that the stream will want next.
 
-use std::collections::VecDeque;
 use std::ops::Range;
 
-use super::fifo::Fifo;
 use super::order::Order;
 use super::resident::ResidentSet;
+use super::window::{Class, Window};
 use super::{BlockId, BlockTable, State};
 
 /// Threads may touch blocks this many positions behind the newest touch: a block that was passed
@@ -23,20 +18,6 @@ const FUZZ: usize = 16;
 
 /// A touch this far beyond the readahead, or this far behind the newest touch, is no jump.
 const NEAR: usize = 64;
-
-/// Blocks that left the window most recently, remembered to see whether it was too small.
-const GHOSTS: usize = 256;
-
-/// What a block's frame is accounted for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Class {
-    /// No frame.
-    Out,
-    Resident,
-    Ahead,
-    InUse,
-    Spare,
-}
 
 /// What a touch meant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -61,12 +42,7 @@ pub(super) struct Stream {
     /// The stream that was touched when this one had come to its end: the next shard of the same
     /// model, or the model that takes turns with this one.
     pub successor: Option<BlockId>,
-    class: Vec<Class>,
-    ahead: Fifo,
-    in_use: Fifo,
-    spare: Fifo,
-    ghosts: VecDeque<BlockId>,
-    resident_bytes: u64,
+    pub window: Window,
     /// Blocks of the order that are not marked resident.
     streamed: usize,
     /// Position of the newest touch; `None` before the first.
@@ -87,12 +63,7 @@ impl Stream {
             active: false,
             touched_at: 0,
             successor: None,
-            class: vec![Class::Out; span.len()],
-            ahead: Fifo::default(),
-            in_use: Fifo::default(),
-            spare: Fifo::default(),
-            ghosts: VecDeque::new(),
-            resident_bytes: 0,
+            window: Window::new(span),
             streamed,
             cursor: None,
             reach: 0,
@@ -102,27 +73,6 @@ impl Stream {
 
     pub fn owns(&self, id: BlockId) -> bool {
         self.order.span().contains(&id)
-    }
-
-    pub fn class(&self, id: BlockId) -> Class {
-        self.class[(id - self.order.span().start) as usize]
-    }
-
-    /// Frame bytes of every list and the resident blocks together.
-    pub fn accounted_bytes(&self) -> u64 {
-        self.resident_bytes + self.ahead.bytes() + self.in_use.bytes() + self.spare.bytes()
-    }
-
-    pub fn ahead(&self) -> &Fifo {
-        &self.ahead
-    }
-
-    pub fn in_use(&self) -> &Fifo {
-        &self.in_use
-    }
-
-    pub fn spare(&self) -> &Fifo {
-        &self.spare
     }
 
     pub fn cursor(&self) -> Option<usize> {
@@ -144,34 +94,6 @@ impl Stream {
         self.cursor.is_some_and(|cursor| cursor + self.reach + 1 >= self.order.len())
     }
 
-    /// Moves `id` from the list it is in to that of `class`.
-    pub fn set_class(&mut self, table: &BlockTable, id: BlockId, class: Class) {
-        let frame = u64::from(table.block(id).frame_bytes);
-        let slot = (id - self.order.span().start) as usize;
-        let old = std::mem::replace(&mut self.class[slot], class);
-        if old == class {
-            return;
-        }
-        let was_listed = match old {
-            Class::Out => true,
-            Class::Resident => {
-                self.resident_bytes -= frame;
-                true
-            }
-            Class::Ahead => self.ahead.remove(table, id),
-            Class::InUse => self.in_use.remove(table, id),
-            Class::Spare => self.spare.remove(table, id),
-        };
-        debug_assert!(was_listed, "block {id} is not where {old:?} says");
-        match class {
-            Class::Out => {}
-            Class::Resident => self.resident_bytes += frame,
-            Class::Ahead => self.ahead.push(table, id),
-            Class::InUse => self.in_use.push(table, id),
-            Class::Spare => self.spare.push(table, id),
-        }
-    }
-
     /// A thread touched `id`, whose state was `absent` or not.
     pub fn touched(&mut self, table: &BlockTable, id: BlockId, absent: bool) -> Progress {
         let mut progress = Progress::default();
@@ -183,11 +105,11 @@ impl Stream {
             place
         });
         progress.wrapped = self.advance(table, place);
-        progress.missed = absent && self.take_ghost(id);
+        progress.missed = absent && self.window.take_ghost(id);
         if self.resident.contains(id) {
-            self.set_class(table, id, Class::Resident);
+            self.window.set_class(table, id, Class::Resident);
         } else {
-            self.set_class(table, id, Class::InUse);
+            self.window.set_class(table, id, Class::InUse);
         }
         progress
     }
@@ -231,16 +153,12 @@ impl Stream {
         let Some(cursor) = self.cursor else { return };
         let len = self.order.len();
         let order = &self.order;
-        let passed = self.ahead.drain_if(table, |id| {
+        self.window.move_if(table, Class::Ahead, Class::Spare, |id| {
             let Some(place) = order.place(id) else { return true };
             let before = order.distance(cursor, place);
             let behind = len - before;
             before > 0 && if before > len / 2 { behind > FUZZ } else { jumped && before > NEAR }
         });
-        for id in passed {
-            self.class[(id - self.order.span().start) as usize] = Class::Spare;
-            self.spare.push(table, id);
-        }
     }
 
     /// The next block to read: the next absent one within `ahead_bytes` of streamed blocks beyond
@@ -256,22 +174,22 @@ impl Stream {
             let place = self.order.step(cursor, self.reach + 1);
             let id = self.order.at(place);
             let resident = self.resident.contains(id);
-            if !resident && self.ahead.bytes() >= ahead_bytes {
+            if !resident && self.window.ahead().bytes() >= ahead_bytes {
                 return None;
             }
             self.reach += 1;
-            match (self.class(id), table.state(id)) {
+            match (self.window.class(id), table.state(id)) {
                 (_, State::Absent) => {
-                    if self.class(id) == Class::InUse {
+                    if self.window.class(id) == Class::InUse {
                         continue;
                     }
-                    self.take_ghost(id);
-                    self.set_class(table, id, if resident { Class::Resident } else { Class::Ahead });
+                    self.window.take_ghost(id);
+                    self.window.set_class(table, id, if resident { Class::Resident } else { Class::Ahead });
                     return Some(id);
                 }
                 // Held by chance: keep it for its touch.
                 (Class::Spare, State::Reading | State::Staged | State::Present) => {
-                    self.set_class(table, id, if resident { Class::Resident } else { Class::Ahead });
+                    self.window.set_class(table, id, if resident { Class::Resident } else { Class::Ahead });
                 }
                 _ => {}
             }
@@ -285,12 +203,8 @@ impl Stream {
         self.resident.settle(table, &self.order, quota, cost);
         self.streamed = self.order.ids().iter().filter(|&&id| !self.resident.contains(id)).count();
         self.reach = 0;
-        let first = self.order.span().start;
-        for list in [&mut self.ahead, &mut self.in_use, &mut self.spare] {
-            for id in list.drain_if(table, |id| self.resident.contains(id)) {
-                self.class[(id - first) as usize] = Class::Resident;
-                self.resident_bytes += u64::from(table.block(id).frame_bytes);
-            }
+        for class in [Class::Ahead, Class::InUse, Class::Spare] {
+            self.window.move_if(table, class, Class::Resident, |id| self.resident.contains(id));
         }
         let len = self.order.len();
         let start = self.cursor.unwrap_or(0);
@@ -298,7 +212,7 @@ impl Stream {
         let elsewhere = self.order.span().filter(|&id| self.order.place(id).is_none());
         let demoted: Vec<BlockId> = in_order
             .chain(elsewhere)
-            .filter(|&id| self.class(id) == Class::Resident && !self.resident.contains(id))
+            .filter(|&id| self.window.class(id) == Class::Resident && !self.resident.contains(id))
             .collect();
         for id in demoted {
             let class = match table.state(id) {
@@ -307,31 +221,7 @@ impl Stream {
                 State::Reading | State::Staged | State::Present => Class::Spare,
                 State::Poisoned | State::Gone => Class::Out,
             };
-            self.set_class(table, id, class);
-        }
-    }
-
-    /// A block that costs nothing to evict: a spare one, or the oldest in use when those hold more
-    /// than `in_use_bytes`.
-    pub fn surplus(&self, table: &BlockTable, in_use_bytes: u64) -> Option<BlockId> {
-        let spare = self.spare.oldest_evictable(table, 0);
-        spare.or_else(|| if self.in_use.bytes() > in_use_bytes { self.in_use.oldest_evictable(table, 1) } else { None })
-    }
-
-    /// Forgets list members that lost their frames without being named (a read failed): they would
-    /// fill the window for ever.
-    pub fn purge(&mut self, table: &BlockTable) {
-        let lost = |id| !matches!(table.state(id), State::Reading | State::Staged | State::Present);
-        // The newest may be absent because they are about to be read.
-        let old = self.in_use.len().saturating_sub(FUZZ);
-        let gone: Vec<BlockId> = self
-            .spare
-            .iter()
-            .chain(self.in_use.iter().take(old))
-            .filter(|&id| lost(id) && !table.is_waited_for(id))
-            .collect();
-        for id in gone {
-            self.set_class(table, id, Class::Out);
+            self.window.set_class(table, id, class);
         }
     }
 
@@ -342,10 +232,10 @@ impl Stream {
             return;
         }
         for &id in &gone {
-            self.set_class(table, id, Class::Out);
+            self.window.set_class(table, id, Class::Out);
             self.resident.unmark(table, id);
         }
-        self.ghosts.retain(|id| !ids.contains(id));
+        self.window.forget_ghosts(ids);
         self.reorder(|order| order.remove(|id| ids.contains(&id)));
     }
 
@@ -365,21 +255,5 @@ impl Stream {
         self.cursor = at.and_then(|id| self.order.place(id)).or(near);
         self.candidate = None;
         self.reach = 0;
-    }
-
-    /// `id` is evicted.
-    pub fn release(&mut self, table: &BlockTable, id: BlockId) {
-        if self.class(id) == Class::InUse {
-            if self.ghosts.len() == GHOSTS {
-                self.ghosts.pop_front();
-            }
-            self.ghosts.push_back(id);
-        }
-        self.set_class(table, id, Class::Out);
-    }
-
-    fn take_ghost(&mut self, id: BlockId) -> bool {
-        let found = self.ghosts.iter().position(|&ghost| ghost == id);
-        found.is_some_and(|at| self.ghosts.remove(at).is_some())
     }
 }

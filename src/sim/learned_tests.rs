@@ -1,6 +1,6 @@
 use super::tests::{FRAME, clean_cycle, cycles, cyclic_table, drive, scenario};
 use super::*;
-use crate::policy::Learned;
+use crate::policy::{Learned, Readahead};
 
 fn shuffled_in_groups(count: u32, group: usize) -> Vec<BlockId> {
     let mut groups: Vec<Vec<BlockId>> = (0..count).collect::<Vec<_>>().chunks(group).map(<[BlockId]>::to_vec).collect();
@@ -126,4 +126,78 @@ fn slow_parts_of_the_cycle_get_more_of_the_stream() {
     // blocks instead of the time, the fast part would have to wait: 2.1 s.
     let share = roofline_ns(compute_ns, 500 * FRAME, &drive()) as f64 / last.time_ns as f64;
     assert!(share >= 0.95, "{share}: {last:?}");
+}
+
+/// Two models of 1000 blocks, and a budget for 1000.
+fn two_models(policy: &mut dyn Policy) -> BlockTable {
+    let block = *cyclic_table(1, 1).block(0);
+    let mut table = BlockTable::default();
+    table.set_budget(1000 * FRAME);
+    for view in 0..2 {
+        let ids = table.add(&vec![crate::policy::Block { view, ..block }; 1000]);
+        policy.mapped(&table, ids.clone(), &ids.collect::<Vec<_>>());
+    }
+    table
+}
+
+#[test]
+fn models_that_take_turns_share_the_budget() {
+    for policy in [&mut Learned::default() as &mut dyn Policy, &mut Readahead::default()] {
+        let a: Vec<BlockId> = (0..1000).collect();
+        let b: Vec<BlockId> = (1000..2000).collect();
+        // Three tokens of one, three of the other.
+        let script = [cycles(&a, 3, 500_000), cycles(&b, 3, 500_000)].concat().repeat(4);
+        let totals = run(two_models(policy), policy, &scenario(script, 2), 6000).unwrap();
+        let last = totals[3].since(&totals[2]);
+        // Each keeps half of itself: 500 blocks and the window, six times.
+        assert!(last.read_bytes <= 6 * 540 * FRAME, "{}: {last:?}", last.read_bytes / FRAME);
+        // A wrong guess whose turn comes next costs a few touches at the start of a cycle.
+        assert!(last.demand <= 48, "{last:?}");
+    }
+}
+
+#[test]
+fn models_that_run_side_by_side_both_stream() {
+    for policy in [&mut Learned::default() as &mut dyn Policy, &mut Readahead::default()] {
+        let a: Vec<BlockId> = (0..1000).collect();
+        let b: Vec<BlockId> = (1000..2000).collect();
+        let mut scenario = scenario(cycles(&a, 6, 1_000_000), 2);
+        scenario.scripts.push(cycles(&b, 6, 1_000_000));
+        scenario.threads = vec![0, 1, 0, 1];
+        scenario.touches_max *= 2;
+        let totals = run(two_models(policy), policy, &scenario, 1000).unwrap();
+        let last = totals[4].since(&totals[3]);
+        assert!(last.demand <= 20 && last.read_bytes <= 2 * 550 * FRAME, "{}: {last:?}", last.read_bytes / FRAME);
+    }
+}
+
+#[test]
+fn many_threads_make_the_order_fuzzy_but_nothing_is_read_twice() {
+    for policy in [&mut Learned::default() as &mut dyn Policy, &mut Readahead::default()] {
+        let order: Vec<BlockId> = (0..2000).collect();
+        let table = cyclic_table(2000, 1200);
+        policy.mapped(&table, 0..2000, &order);
+        // Steps of uneven length: threads overtake each other.
+        let mut random = fastrand::Rng::with_seed(5);
+        let mut script = cycles(&order, 5, 0);
+        script.iter_mut().for_each(|step| step.compute_ns = random.u64(500_000..8_000_000));
+        let totals = run(table, policy, &scenario(script, 8), 2000).unwrap();
+        let last = totals[4].since(&totals[3]);
+        assert!(last.demand <= 2 && last.wasted == 0 && last.lost == 0, "{last:?}");
+        assert!(last.read_bytes <= 860 * FRAME, "{}: {last:?}", last.read_bytes / FRAME);
+    }
+}
+
+#[test]
+fn the_window_shrinks_with_what_is_missing() {
+    let order: Vec<BlockId> = (0..2000).collect();
+    for missing in [1, 10, 100] {
+        let table = cyclic_table(2000, 2000 - missing);
+        let mut policy = Learned::default();
+        policy.mapped(&table, 0..2000, &order);
+        let totals = run(table, &mut policy, &scenario(cycles(&order, 4, 500_000), 2), 2000).unwrap();
+        let last = totals[3].since(&totals[2]);
+        assert!(last.read_bytes <= (missing + 20) * FRAME, "{missing} missing: {last:?}");
+        assert_eq!(last.demand, 0, "{missing} missing: {last:?}");
+    }
 }
