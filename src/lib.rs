@@ -22,5 +22,6 @@ pub mod gguf;
 pub mod launch;
 pub mod pager;
 pub mod policy;
+pub mod sim;
 pub mod stats;
 pub mod synth;

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use ggpager::config::{BudgetSetting, ByteSize, FillRung, IoRung, Settings, Strategy};
 use ggpager::pager::Pager;
+use ggpager::pager::file::Sharing;
 
 const PAGE: usize = 4096;
 
@@ -81,7 +82,7 @@ fn run(bytes: u64, budget: u64, threads: usize, steps: usize, fill: FillRung, io
         ..Settings::default()
     };
     let pager = Pager::new(settings);
-    let base = pager.map(file.as_fd(), 0, bytes as usize).expect("a view") as usize;
+    let base = pager.map(file.as_fd(), 0, bytes as usize, Sharing::Shared).expect("a view") as usize;
     drop(file);
     let pages = (bytes as usize).div_ceil(PAGE);
     for pattern in [Pattern::Random, Pattern::Cycle, Pattern::Backwards, Pattern::Strided] {

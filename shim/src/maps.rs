@@ -4,6 +4,7 @@ use std::ffi::{c_int, c_void};
 use std::os::fd::BorrowedFd;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use ggpager_core::pager::file::Sharing;
 use ggpager_core::pager::{MapError, Pager, views};
 use libc::{off_t, size_t};
 
@@ -87,14 +88,15 @@ fn map(addr: *mut c_void, len: usize, prot: c_int, flags: c_int, fd: c_int, offs
     {
         return Verdict::Pass;
     }
-    engine::calmly(|| map_model(fd, offset as u64, len)).flatten().map_or(Verdict::Pass, Verdict::Done)
+    engine::calmly(|| map_model(fd, offset as u64, len, kind)).flatten().map_or(Verdict::Pass, Verdict::Done)
 }
 
-fn map_model(fd: c_int, offset: u64, len: usize) -> Option<*mut c_void> {
+fn map_model(fd: c_int, offset: u64, len: usize, kind: c_int) -> Option<*mut c_void> {
     let identity = models::identify(fd, offset)?;
     // SAFETY: the program keeps its descriptor open during its own call.
     let file = unsafe { BorrowedFd::borrow_raw(fd) };
-    let result = engine::pager_or_new().map(file, offset, len);
+    let sharing = if kind == libc::MAP_PRIVATE { Sharing::Private } else { Sharing::Shared };
+    let result = engine::pager_or_new().map(file, offset, len, sharing);
     models::remember(identity, fd, result.is_ok());
     match result {
         Ok(start) => Some(start.cast()),

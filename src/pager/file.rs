@@ -27,12 +27,22 @@ pub struct ModelFile {
     direct: Option<OwnedFd>,
     identity: Identity,
     bytes: u64,
+    sharing: Sharing,
+}
+
+/// How the program asked for the file to be mapped; a hand-over maps it the same way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sharing {
+    /// MAP_SHARED.
+    Shared,
+    /// MAP_PRIVATE: the program may make it writable later.
+    Private,
 }
 
 impl ModelFile {
     /// Opens the file behind `fd` again, once through the page cache and, if `direct` is asked for
     /// and the file system allows it with page alignment, once around it.
-    pub fn reopen(fd: BorrowedFd<'_>, direct: bool) -> io::Result<ModelFile> {
+    pub fn reopen(fd: BorrowedFd<'_>, sharing: Sharing, direct: bool) -> io::Result<ModelFile> {
         let path = format!("/proc/self/fd/{}", fd.as_raw_fd());
         let open = |extra: OFlags| rustix::fs::open(&*path, OFlags::RDONLY | OFlags::CLOEXEC | extra, Mode::empty());
         let buffered = raise(open(OFlags::empty()).or_else(|_| rustix::io::fcntl_dupfd_cloexec(fd, 3))?);
@@ -44,6 +54,7 @@ impl ModelFile {
             direct,
             identity: Identity { dev: stat.st_dev, ino: stat.st_ino },
             bytes: stat.st_size.max(0) as u64,
+            sharing,
         })
     }
 
@@ -79,7 +90,11 @@ impl ModelFile {
     /// Replaces `range` of addresses by an ordinary mapping of the file from `offset`: from here on
     /// the kernel answers touches, with the bytes or with SIGBUS, as it would have without a pager.
     pub fn map_over(&self, range: Range<usize>, offset: u64) -> io::Result<()> {
-        map_file_over(range, self.buffered(), offset, ProtFlags::READ, MapFlags::SHARED)
+        let flags = match self.sharing {
+            Sharing::Shared => MapFlags::SHARED,
+            Sharing::Private => MapFlags::PRIVATE,
+        };
+        map_file_over(range, self.buffered(), offset, ProtFlags::READ, flags)
     }
 }
 

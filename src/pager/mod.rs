@@ -26,12 +26,11 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use command::Command;
-use file::ModelFile;
+use file::{ModelFile, Sharing};
 use link::{Link, Parts};
 
 use crate::budget;
 use crate::config::{IoRung, Settings, Strategy};
-use crate::policy;
 use crate::stats::Stats;
 
 /// Why a mapping does not become a view.
@@ -84,13 +83,14 @@ impl Pager {
     }
 
     /// Makes a view of `len` bytes (not rounded to pages) of `file` from `offset` (page aligned).
-    /// The file is reopened: `file` may be closed afterwards. Returns the view's address.
-    pub fn map(&self, file: BorrowedFd<'_>, offset: u64, len: usize) -> Result<*mut u8, MapError> {
+    /// The file is reopened: `file` may be closed afterwards. `sharing` is what a hand-over keeps to.
+    /// Returns the view's address.
+    pub fn map(&self, file: BorrowedFd<'_>, offset: u64, len: usize, sharing: Sharing) -> Result<*mut u8, MapError> {
         if self.inert.load(Ordering::Relaxed) || self.settings.strategy == Strategy::Passthrough {
             return self.pass_through(len);
         }
         let direct = self.settings.io != Some(IoRung::Uring);
-        let file = ModelFile::reopen(file, direct).map_err(|source| MapError::Sys { call: "open", source })?;
+        let file = ModelFile::reopen(file, sharing, direct).map_err(|source| MapError::Sys { call: "open", source })?;
         let (pieces, group_bytes) = pieces::of_file(&file);
         let mut link = self.link.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         let mapped_bytes = link.as_ref().map_or(0, Link::mapped_bytes);
@@ -99,7 +99,7 @@ impl Pager {
         if self.settings.strategy == Strategy::Auto && budget::fits(self.settings.budget, model_bytes, &memory) {
             return self.pass_through(len);
         }
-        let budget_bytes = enough(budget::resolve(self.settings.budget, model_bytes, &memory));
+        let budget_bytes = budget::resolve(self.settings.budget, model_bytes, &memory);
         if link.is_none() {
             *link = Some(
                 Link::start(&self.settings, &self.parts)
@@ -200,12 +200,4 @@ impl Pager {
 /// Bytes of `range` that lie in views.
 fn viewed_bytes(range: &std::ops::Range<usize>) -> usize {
     views::pieces(range.start, range.len()).filter(|piece| piece.in_view).map(|piece| piece.len).sum()
-}
-
-/// A budget below what the window needs is raised to that.
-fn enough(budget_bytes: u64) -> u64 {
-    if budget_bytes < policy::BUDGET_BYTES_MIN {
-        log::warn!("a budget of {budget_bytes} bytes is too small; it becomes {} bytes", policy::BUDGET_BYTES_MIN);
-    }
-    budget_bytes.max(policy::BUDGET_BYTES_MIN)
 }

@@ -42,7 +42,7 @@ pub struct Reads {
 
 impl Reads {
     /// Blocks being read.
-    pub fn len(&self) -> usize {
+    pub fn blocks(&self) -> usize {
         self.records.live
     }
 

@@ -211,7 +211,7 @@ impl Uffd {
                 // SAFETY: the kernel wrote this message whole: read(2) on a userfaultfd gives whole
                 // messages only.
                 let message = unsafe { message.assume_init() };
-                if message.event as u32 == sys::UFFD_EVENT_PAGEFAULT as u32 {
+                if u32::from(message.event) == sys::UFFD_EVENT_PAGEFAULT {
                     // SAFETY: the event says which member of the union is valid.
                     let fault = unsafe { message.arg.pagefault };
                     // SAFETY: `feat` has one member.

@@ -22,6 +22,10 @@ impl Fifo {
         self.ids.len()
     }
 
+    pub fn contains(&self, id: BlockId) -> bool {
+        self.ids.contains(&id)
+    }
+
     pub fn iter(&self) -> impl DoubleEndedIterator<Item = BlockId> + '_ {
         self.ids.iter().copied()
     }

@@ -10,14 +10,27 @@
 //!   victims, and names a victim for a demand read whenever any such block exists: otherwise a
 //!   faulting thread would wait for ever.
 
+mod cycle;
 mod demand;
+mod experts;
 mod fifo;
+mod learned;
+mod learner;
+mod order;
+mod plan;
+mod readahead;
+mod resident;
+mod stream;
 mod table;
 
 pub use demand::Demand;
+pub use learned::Learned;
+pub use readahead::Readahead;
 pub use table::{Block, BlockId, BlockTable, Role, State};
 
 use std::ops::Range;
+
+use crate::config::Strategy;
 
 /// Frames that a pool must have at least, of each kind of block that there is: room for eight
 /// threads, each at the seam of two blocks.
@@ -37,6 +50,16 @@ pub fn min_budget_bytes(table: &BlockTable) -> u64 {
         largest[kind] = largest[kind].max(u64::from(block.frame_bytes));
     }
     FRAMES_MIN * largest.iter().sum::<u64>()
+}
+
+/// The policy of a strategy that pages. `auto` has been resolved to one of them by then; those that
+/// do not page give [`Readahead`].
+pub fn for_strategy(strategy: Strategy) -> Box<dyn Policy> {
+    match strategy {
+        Strategy::Demand => Box::new(Demand::default()),
+        Strategy::Learned | Strategy::Auto => Box::new(Learned::default()),
+        _ => Box::new(Readahead::default()),
+    }
 }
 
 /// How a touch found its block.
@@ -116,10 +139,9 @@ pub trait Policy: Send {
     }
 }
 
-mod stub;
-/// Stub.
-pub const BUDGET_BYTES_MIN: u64 = 32 << 20;
-/// Stub.
-pub fn for_strategy(_strategy: crate::config::Strategy) -> Box<dyn Policy> {
-    Box::new(stub::Stub::default())
+/// A policy whose bookkeeping tests can check.
+#[cfg(test)]
+pub(crate) trait Accounts: Policy {
+    /// Panics when a frame is not accounted for.
+    fn assert_accounts(&self, table: &BlockTable);
 }

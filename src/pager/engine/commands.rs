@@ -10,7 +10,7 @@ use super::super::region::unmap;
 use super::super::view::View;
 use super::super::views;
 use super::Engine;
-use crate::policy::{BlockId, Need, State};
+use crate::policy::{BlockId, Need, State, min_budget_bytes};
 
 /// How a part of a view ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,20 +26,13 @@ impl Engine {
         // A sender that has gone away does not need its answer.
         match command {
             Command::Map { file, offset, len, pieces, budget_bytes, reply } => {
-                let made = self.fill.open_view(offset, len);
-                if let Ok(range) = &made {
+                let made = self.fill.open_view(offset, len).and_then(|range| {
                     let layout = Layout::new(offset..offset + len as u64, &pieces);
-                    // The budget first: the policy sizes its window when it hears of the blocks.
+                    let live = vec![range.clone()];
+                    self.add_view(View { ids: 0..0, live, range: range.clone(), offset, file, layout })?;
                     self.set_budget(budget_bytes);
-                    self.add_view(View {
-                        ids: 0..0,
-                        live: vec![range.clone()],
-                        range: range.clone(),
-                        offset,
-                        file,
-                        layout,
-                    })?;
-                }
+                    Ok(range)
+                });
                 let _ = reply.send(made);
             }
             Command::Unmap { range, reply } => {
@@ -90,7 +83,12 @@ impl Engine {
         Ok(())
     }
 
-    fn set_budget(&mut self, bytes: u64) {
+    /// Sets the pool's size, but never to less than what every policy needs to make progress.
+    fn set_budget(&mut self, wanted: u64) {
+        let bytes = wanted.max(min_budget_bytes(&self.table));
+        if bytes > wanted {
+            log::warn!("a budget of {wanted} bytes is too small; it becomes {bytes} bytes");
+        }
         self.table.set_budget(bytes);
         self.meter.stats.budget_bytes = bytes;
         self.policy.budget_changed(&self.table);

@@ -69,8 +69,8 @@ impl Engine {
             }
             self.demand.pop_front();
         }
-        while self.reads.len() < self.depth as usize {
-            let Some(id) = self.policy.next_read(&self.table, self.reads.len() as u32) else { break };
+        while self.reads.blocks() < self.depth as usize {
+            let Some(id) = self.policy.next_read(&self.table, self.reads.blocks() as u32) else { break };
             assert_eq!(self.table.state(id), State::Absent, "the policy named block {id}, which is not absent");
             if !self.make_room(Some(id), Need::Readahead) || !self.start_read(id)? {
                 break;

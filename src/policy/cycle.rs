@@ -1,0 +1,384 @@
+//! The machinery of `readahead` and `learned`: streams, rows and experts share one budget.
+//!
+//! Accounts: every frame belongs to the resident blocks, the window (three lists) of a stream, to
+//! the rows or to the experts, and [`Plan`] gives each of them a part of the budget such that the
+//! sum is the budget. Hence the readahead always finds room: when the pool is full, somebody holds
+//! more than its part, and that surplus is the victim. A frame that is in no account (a victim
+//! could not be evicted) is found by comparing the sum with what the table says is held.
+
+use std::collections::VecDeque;
+use std::ops::Range;
+
+use super::experts::Experts;
+use super::fifo::Fifo;
+use super::plan::{Mapped, Plan};
+use super::stream::{Class, Stream};
+use super::{BlockId, BlockTable, Need, Placement, Role, State, Touch};
+
+/// A stream that was not among this many touches is not being computed now.
+const LIVE_TOUCHES: u64 = 128;
+
+/// Hints remembered at most.
+const HINTS_MAX: usize = 256;
+
+/// Blocks at the new end of the tensor in use that are evicted only when nothing else is left.
+const IN_USE_KEPT: usize = 4;
+
+/// What a touch asks of the policy around.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Touched {
+    /// The stream has gone past its end.
+    pub wrapped: bool,
+    /// The plan no longer fits: [`Cycle::replan`] is to be called.
+    pub needs_plan: bool,
+}
+
+/// See the module's page.
+#[derive(Debug, Default)]
+pub(super) struct Cycle {
+    streams: Vec<Stream>,
+    rows: Fifo,
+    experts: Experts,
+    hints: VecDeque<BlockId>,
+    mapped: Mapped,
+    plan: Plan,
+    /// The need for the tensor in use that misses have shown, in bytes.
+    in_use_want: u64,
+    /// A miss showed it in the present cycle.
+    missed: bool,
+    /// Blocks that came into an order since the plan was made.
+    inserted: usize,
+    /// The stream that was touched last.
+    current: usize,
+    touches: u64,
+    /// The last answer of `next_read`: given again while the pager has not begun to read it.
+    offered: Option<BlockId>,
+    hand: BlockId,
+}
+
+impl Cycle {
+    pub fn streams_mut(&mut self) -> &mut [Stream] {
+        &mut self.streams
+    }
+
+    pub fn streams(&self) -> &[Stream] {
+        &self.streams
+    }
+
+    pub fn mapped(&mut self, table: &BlockTable, ids: Range<BlockId>, order: &[BlockId]) {
+        self.mapped.count(table, ids.clone(), true);
+        self.streams.push(Stream::new(ids, order));
+        self.replan(table, |_| 1.0);
+    }
+
+    pub fn unmapped(&mut self, table: &BlockTable, ids: Range<BlockId>, cost: impl Fn(BlockId) -> f64) {
+        self.mapped.count(table, ids.clone(), false);
+        self.rows.drain_if(table, |id| ids.contains(&id));
+        self.hints.retain(|id| !ids.contains(id));
+        self.offered = self.offered.filter(|id| !ids.contains(id));
+        for id in ids.clone().filter(|&id| matches!(table.block(id).role, Role::Expert { .. })) {
+            self.experts.forget(table, id);
+        }
+        for stream in &mut self.streams {
+            stream.remove(table, &ids);
+        }
+        let is_left = |id: BlockId| (id as usize) < table.len() && table.state(id) != State::Gone;
+        self.streams.retain(|stream| stream.order.span().any(is_left));
+        self.current = self.current.min(self.streams.len().saturating_sub(1));
+        self.replan(table, cost);
+    }
+
+    /// Divides the budget anew.
+    pub fn replan(&mut self, table: &BlockTable, cost: impl Fn(BlockId) -> f64) {
+        self.inserted = 0;
+        self.in_use_want = self.in_use_want.min(Plan::in_use_bytes_max(table));
+        self.plan = Plan::new(table, &self.streams, self.mapped, self.in_use_want);
+        for (stream, &quota) in self.streams.iter_mut().zip(&self.plan.quotas) {
+            stream.settle(table, quota, &cost);
+        }
+    }
+
+    /// Evens out the resident blocks of stream `at` when the streamed ones lie so unevenly in
+    /// compute time that the readahead cannot smooth it; true when that was so, and then
+    /// [`Cycle::replan`] must follow.
+    pub fn even_out(&mut self, table: &BlockTable, at: usize, cost: impl Fn(BlockId) -> f64) -> bool {
+        let stream = &mut self.streams[at];
+        let slack = self.plan.ahead_bytes;
+        let uneven = stream.is_streaming() && stream.resident.unevenness_bytes(table, &stream.order, &cost) > slack;
+        if uneven {
+            stream.resident.even_out(table, &stream.order, slack / 4, cost);
+        }
+        uneven
+    }
+
+    /// Accounts a touch.
+    pub fn touched(&mut self, table: &BlockTable, id: BlockId, touch: Touch) -> Touched {
+        self.offered = self.offered.filter(|&offered| offered != id);
+        match table.block(id).role {
+            Role::Row => {
+                self.rows.remove(table, id);
+                self.rows.push(table, id);
+                return Touched::default();
+            }
+            Role::Expert { .. } => {
+                self.experts.touched(table, id);
+                return Touched::default();
+            }
+            Role::Cyclic => {}
+        }
+        let Some(at) = self.stream_of(id) else { return Touched::default() };
+        self.touches += 1;
+        if at != self.current && self.current < self.streams.len() && self.streams[self.current].is_at_end() {
+            let first = self.streams[at].order.span().start;
+            self.streams[self.current].successor = Some(first);
+        }
+        self.current = at;
+        let stream = &mut self.streams[at];
+        let was_active = stream.active;
+        stream.touched_at = self.touches;
+        let progress = stream.touched(table, id, touch == Touch::Absent);
+        stream.purge(table);
+
+        self.inserted += usize::from(progress.inserted);
+        let mut stale = !was_active || self.inserted * 64 > self.streams[at].order.len();
+        if progress.missed {
+            self.missed = true;
+            let step = (self.in_use_want / 4).max(self.mapped.cyclic_frame);
+            let want = self.in_use_want.max(self.plan.in_use_bytes) + step;
+            if want <= Plan::in_use_bytes_max(table) {
+                self.in_use_want = want;
+                stale = true;
+            }
+        }
+        if progress.wrapped {
+            // A cycle without a miss: the tensors in use may have become smaller.
+            if !std::mem::take(&mut self.missed) && self.in_use_want > 0 {
+                self.in_use_want -= (self.in_use_want / 8).max(self.mapped.cyclic_frame).min(self.in_use_want);
+                stale = true;
+            }
+            stale |= self.inserted > 0;
+        }
+        Touched { wrapped: progress.wrapped, needs_plan: stale }
+    }
+
+    pub fn hinted(&mut self, table: &BlockTable, id: BlockId) {
+        if table.block(id).role != Role::Cyclic && table.state(id) == State::Absent && self.hints.len() < HINTS_MAX {
+            self.hints.push_back(id);
+        }
+    }
+
+    pub fn filled(&self, table: &BlockTable, id: BlockId) -> Placement {
+        match table.block(id).role {
+            Role::Row => Placement::Install,
+            Role::Expert { .. } => Placement::Stage,
+            Role::Cyclic => match self.stream_of(id).map(|at| self.streams[at].class(id)) {
+                Some(Class::Resident | Class::InUse) => Placement::Install,
+                _ => Placement::Stage,
+            },
+        }
+    }
+
+    pub fn next_read(&mut self, table: &BlockTable) -> Option<BlockId> {
+        let absent = |id: &BlockId| table.state(*id) == State::Absent;
+        if !self.could_have_room(table) {
+            return None;
+        }
+        if let Some(id) = self.offered.filter(|id| absent(id) && self.is_listed(*id)) {
+            return Some(id);
+        }
+        self.offered = self.next_hint(table).or_else(|| self.next_in_order(table));
+        self.offered
+    }
+
+    fn next_hint(&mut self, table: &BlockTable) -> Option<BlockId> {
+        while let Some(id) = self.hints.pop_front() {
+            if table.state(id) == State::Absent {
+                match table.block(id).role {
+                    Role::Row if !self.rows.contains(id) => self.rows.push(table, id),
+                    Role::Row => {}
+                    _ => self.experts.hold(table, id),
+                }
+                return Some(id);
+            }
+        }
+        None
+    }
+
+    fn next_in_order(&mut self, table: &BlockTable) -> Option<BlockId> {
+        if self.streams.is_empty() {
+            return None;
+        }
+        let share = self.plan.ahead_bytes / self.live_count();
+        let heir = self.successor_of(self.current);
+        let live: Vec<usize> = (0..self.streams.len()).filter(|&at| self.is_live(at)).collect();
+        for at in std::iter::once(self.current).chain(live) {
+            let stream = &mut self.streams[at];
+            let to_the_end = at == self.current && heir.is_some() && stream.is_streaming();
+            if stream.active
+                && let Some(id) = stream.walk(table, share, to_the_end)
+            {
+                return Some(id);
+            }
+        }
+        let heir = heir.filter(|_| self.streams[self.current].is_at_end())?;
+        self.streams[heir].walk(table, share, false)
+    }
+
+    /// Whether a readahead would find a frame: otherwise naming one would only block the list.
+    fn could_have_room(&self, table: &BlockTable) -> bool {
+        let frame = self.mapped.cyclic_frame.max(self.mapped.row_frame).max(self.mapped.expert_frame);
+        table.held_bytes() + frame <= table.budget_bytes() || self.surplus(table).is_some()
+    }
+
+    pub fn victim(&mut self, table: &BlockTable, need: Need) -> Option<BlockId> {
+        let mut victim = self.surplus(table);
+        if need != Need::Readahead {
+            victim = victim.or_else(|| self.sacrifice(table));
+        }
+        self.release(table, victim?);
+        victim
+    }
+
+    /// An evictable block of an account that holds more than its part.
+    fn surplus(&self, table: &BlockTable) -> Option<BlockId> {
+        let live = self.live_count();
+        let heir = if self.streams.is_empty() { None } else { self.successor_of(self.current) };
+        let of_streams = || {
+            self.streams.iter().enumerate().find_map(|(at, stream)| {
+                let share = if self.is_live(at) { self.plan.in_use_bytes / live } else { 0 };
+                stream.surplus(table, share)
+            })
+        };
+        let of_idle = || {
+            self.streams.iter().enumerate().find_map(|(at, stream)| {
+                let wanted = self.is_live(at) || heir == Some(at);
+                if wanted { None } else { stream.ahead().newest_evictable(table) }
+            })
+        };
+        let of_rows = || match self.rows.bytes() > self.plan.row_bytes {
+            true => self.rows.oldest_evictable(table, 1),
+            false => None,
+        };
+        let of_experts = || match self.experts.bytes() > self.plan.expert_bytes {
+            true => self.experts.coldest(table, false, self.touches),
+            false => None,
+        };
+        of_streams().or_else(of_idle).or_else(of_rows).or_else(of_experts).or_else(|| self.orphan(table))
+    }
+
+    /// A held block in no account.
+    fn orphan(&self, table: &BlockTable) -> Option<BlockId> {
+        if table.held_bytes() <= self.accounted_bytes() {
+            return None;
+        }
+        (0..table.len() as BlockId).find(|&id| table.is_evictable(id) && !self.is_listed(id))
+    }
+
+    /// When every account keeps to its part and a frame is needed all the same: what hurts least.
+    fn sacrifice(&mut self, table: &BlockTable) -> Option<BlockId> {
+        let ahead = || self.streams.iter().find_map(|stream| stream.ahead().newest_evictable(table));
+        let in_use = |keep| self.streams.iter().find_map(|stream| stream.in_use().oldest_evictable(table, keep));
+        let found = self
+            .rows
+            .oldest_evictable(table, 16)
+            .or_else(ahead)
+            .or_else(|| self.experts.coldest(table, false, self.touches))
+            .or_else(|| in_use(IN_USE_KEPT));
+        if found.is_some() {
+            return found;
+        }
+        let count = table.len() as BlockId;
+        let start = self.hand.min(count);
+        let in_use_now = |id| self.class(id) == Some(Class::InUse) || self.rows.contains(id);
+        let found = (start..count)
+            .chain(0..start)
+            .find(|&id| table.is_evictable(id) && !in_use_now(id))
+            .or_else(|| in_use(0))
+            .or_else(|| self.rows.oldest_evictable(table, 0));
+        self.hand = found.map_or(0, |id| id + 1);
+        found
+    }
+
+    pub fn rearm(&mut self, table: &BlockTable) -> Option<BlockId> {
+        self.experts.rearm(table)
+    }
+
+    /// Panics when a frame is in no account or an account holds more than its part. For use between
+    /// two calls of the pager that leave no eviction half done.
+    #[cfg(test)]
+    pub fn assert_accounts(&self, table: &BlockTable) {
+        let holds = |id: &BlockId| matches!(table.state(*id), State::Reading | State::Staged | State::Present);
+        for id in (0..table.len() as BlockId).filter(holds) {
+            assert!(self.is_listed(id), "block {id}, {:?}, is in no account", table.state(id));
+        }
+        let bytes = |ids: &mut dyn Iterator<Item = BlockId>| -> u64 {
+            ids.map(|id| u64::from(table.block(id).frame_bytes)).sum()
+        };
+        let mut sum = self.rows.bytes() + self.experts.bytes();
+        for (stream, &quota) in self.streams.iter().zip(&self.plan.quotas) {
+            let resident = bytes(&mut stream.order.span().filter(|&id| stream.class(id) == Class::Resident));
+            assert!(resident <= stream.resident.bytes(), "{resident} resident bytes of {}", stream.resident.bytes());
+            assert!(stream.resident.bytes() <= quota, "marked more than the quota of {quota}");
+            for (list, class) in
+                [(stream.ahead(), Class::Ahead), (stream.in_use(), Class::InUse), (stream.spare(), Class::Spare)]
+            {
+                assert_eq!(list.bytes(), bytes(&mut list.iter()));
+                assert!(list.iter().all(|id| stream.class(id) == class), "{class:?} and its list differ");
+                sum += list.bytes();
+            }
+            sum += resident;
+        }
+        assert_eq!(sum, self.accounted_bytes());
+        assert!(sum >= table.held_bytes());
+        let parts: u64 = self.plan.quotas.iter().sum::<u64>()
+            + self.plan.ahead_bytes
+            + self.plan.in_use_bytes
+            + self.plan.row_bytes
+            + self.plan.expert_bytes;
+        assert!(parts <= table.budget_bytes(), "parts of {parts} bytes exceed the budget");
+    }
+
+    /// Bytes in all accounts together.
+    pub fn accounted_bytes(&self) -> u64 {
+        let streams: u64 = self.streams.iter().map(Stream::accounted_bytes).sum();
+        streams + self.rows.bytes() + self.experts.bytes()
+    }
+
+    /// Whether `id` is in some account.
+    pub fn is_listed(&self, id: BlockId) -> bool {
+        self.class(id).is_some_and(|class| class != Class::Out) || self.rows.contains(id) || self.experts.contains(id)
+    }
+
+    fn release(&mut self, table: &BlockTable, id: BlockId) {
+        if let Some(at) = self.stream_of(id) {
+            self.streams[at].release(table, id);
+        }
+        if !self.rows.remove(table, id) {
+            self.experts.remove(table, id);
+        }
+    }
+
+    fn class(&self, id: BlockId) -> Option<Class> {
+        self.stream_of(id).map(|at| self.streams[at].class(id))
+    }
+
+    pub fn stream_of(&self, id: BlockId) -> Option<usize> {
+        // The newest first: ids of a part that was unmapped may be another view's by now.
+        self.streams.iter().rposition(|stream| stream.owns(id))
+    }
+
+    fn successor_of(&self, at: usize) -> Option<usize> {
+        let first = self.streams[at].successor?;
+        self.streams.iter().position(|stream| stream.order.span().start == first).filter(|&heir| heir != at)
+    }
+
+    /// Streaming, and among the latest touches.
+    fn is_live(&self, at: usize) -> bool {
+        let stream = &self.streams[at];
+        stream.active && stream.is_streaming() && self.touches - stream.touched_at < LIVE_TOUCHES
+    }
+
+    fn live_count(&self) -> u64 {
+        (0..self.streams.len()).filter(|&at| self.is_live(at)).count().max(1) as u64
+    }
+}

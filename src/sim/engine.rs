@@ -1,0 +1,245 @@
+//! The event loop: threads, drive and the pager's side of the contract.
+
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, HashMap, VecDeque};
+
+use crate::policy::{BlockId, BlockTable, Need, Placement, Policy, State, Touch};
+
+use super::{Scenario, SimError, Step, Totals};
+
+/// Times that a policy may name victims for one block.
+const VICTIMS_MAX: usize = 4096;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Event {
+    /// The read of a block completes.
+    Filled(BlockId),
+    /// A thread looks for its block: for the first time, or after a wake-up.
+    Looks(usize),
+    /// A thread has computed its step.
+    Computed(usize),
+}
+
+/// A run in progress. The blocks' budget is the table's.
+pub struct Engine<'a> {
+    table: BlockTable,
+    policy: &'a mut dyn Policy,
+    scenario: Scenario,
+    cycle_steps: usize,
+    events: BinaryHeap<Reverse<(u64, u64, Event)>>,
+    sequence: u64,
+    now_ns: u64,
+    drive_free_ns: u64,
+    in_flight: u32,
+    next_step: Vec<usize>,
+    step: Vec<Option<Step>>,
+    slept_at: Vec<Option<u64>>,
+    waiting: HashMap<BlockId, Vec<usize>>,
+    /// Demand reads that have no frame yet.
+    starved: VecDeque<BlockId>,
+    untouched: Vec<bool>,
+    totals: Totals,
+    marks: Vec<Totals>,
+}
+
+impl<'a> Engine<'a> {
+    /// See [`super::run`].
+    pub fn new(table: BlockTable, policy: &'a mut dyn Policy, scenario: Scenario, cycle_steps: usize) -> Engine<'a> {
+        let threads = scenario.threads.len();
+        Engine {
+            untouched: vec![false; table.len()],
+            table,
+            policy,
+            cycle_steps,
+            events: BinaryHeap::new(),
+            sequence: 0,
+            now_ns: 0,
+            drive_free_ns: 0,
+            in_flight: 0,
+            next_step: vec![0; scenario.scripts.len()],
+            step: vec![None; threads],
+            slept_at: vec![None; threads],
+            waiting: HashMap::new(),
+            starved: VecDeque::new(),
+            totals: Totals::default(),
+            marks: Vec::new(),
+            scenario,
+        }
+    }
+
+    /// Runs until every script is done.
+    pub fn run(mut self) -> Result<Vec<Totals>, SimError> {
+        for thread in 0..self.step.len() {
+            self.take_step(thread);
+        }
+        while let Some(Reverse((at_ns, _, event))) = self.events.pop() {
+            self.now_ns = at_ns;
+            match event {
+                Event::Filled(id) => self.fill(id)?,
+                Event::Looks(thread) => self.look(thread)?,
+                Event::Computed(thread) => self.computed(thread),
+            }
+            self.feed_starved()?;
+            self.read_ahead()?;
+            if self.totals.touches > self.scenario.touches_max {
+                return Err(SimError::Livelock(self.totals.touches));
+            }
+        }
+        let waiting = self.step.iter().flatten().count();
+        if waiting > 0 {
+            return Err(SimError::Deadlock { waiting });
+        }
+        self.mark();
+        Ok(self.marks)
+    }
+
+    fn at(&mut self, delay_ns: u64, event: Event) {
+        self.sequence += 1;
+        self.events.push(Reverse((self.now_ns + delay_ns, self.sequence, event)));
+    }
+
+    fn mark(&mut self) {
+        self.totals.time_ns = self.now_ns;
+        self.marks.push(self.totals);
+    }
+
+    fn take_step(&mut self, thread: usize) {
+        let script = self.scenario.threads[thread];
+        let next = self.next_step[script];
+        self.step[thread] = self.scenario.scripts[script].get(next).copied();
+        if self.step[thread].is_some() {
+            if script == 0 && next > 0 && next.is_multiple_of(self.cycle_steps) {
+                self.mark();
+            }
+            self.next_step[script] += 1;
+            self.at(0, Event::Looks(thread));
+        }
+    }
+
+    fn look(&mut self, thread: usize) -> Result<(), SimError> {
+        let Some(step) = self.step[thread] else { return Ok(()) };
+        let id = step.block;
+        if let Some(since) = self.slept_at[thread].take() {
+            self.totals.stall_ns += self.now_ns - since;
+        }
+        if self.table.state(id) == State::Present {
+            self.untouched[id as usize] = false;
+            self.at(step.compute_ns, Event::Computed(thread));
+            return Ok(());
+        }
+        let touch = match self.table.state(id) {
+            State::Staged => Touch::Staged,
+            State::Reading => Touch::Reading,
+            _ => Touch::Absent,
+        };
+        self.totals.touches += 1;
+        self.totals.demand += u64::from(touch == Touch::Absent);
+        self.policy.touched(&self.table, id, touch, self.now_ns);
+        self.untouched[id as usize] = false;
+        self.slept_at[thread] = Some(self.now_ns);
+        if touch == Touch::Staged {
+            self.table.set_state(id, State::Present);
+            self.at(self.scenario.wake_ns, Event::Looks(thread));
+        } else {
+            self.table.set_waited_for(id, true);
+            let sleepers = self.waiting.entry(id).or_default();
+            sleepers.push(thread);
+            if touch == Touch::Absent && !self.starved.contains(&id) {
+                self.starved.push_back(id);
+                self.feed_starved()?;
+            }
+        }
+        if let Some(id) = self.policy.rearm(&self.table) {
+            if self.table.state(id) != State::Present {
+                return Err(SimError::Contract(format!("rearmed {id}, which is not present")));
+            }
+            self.table.set_state(id, State::Staged);
+        }
+        Ok(())
+    }
+
+    fn computed(&mut self, thread: usize) {
+        let Some(step) = self.step[thread] else { return };
+        if self.table.state(step.block) == State::Present {
+            self.take_step(thread);
+        } else {
+            // Evicted under the thread: it must have the block once more to finish.
+            self.totals.lost += 1;
+            self.step[thread] = Some(Step { compute_ns: 1, ..step });
+            self.at(0, Event::Looks(thread));
+        }
+    }
+
+    fn feed_starved(&mut self) -> Result<(), SimError> {
+        while let Some(&id) = self.starved.front() {
+            if !self.make_room(id, Need::Demand)? {
+                return Ok(());
+            }
+            self.starved.pop_front();
+            self.start(id);
+        }
+        Ok(())
+    }
+
+    fn read_ahead(&mut self) -> Result<(), SimError> {
+        while self.in_flight < self.scenario.drive.queue_depth {
+            let Some(id) = self.policy.next_read(&self.table, self.in_flight) else { break };
+            if self.table.state(id) != State::Absent {
+                return Err(SimError::Contract(format!("read of {id}, which is {:?}", self.table.state(id))));
+            }
+            if self.table.is_waited_for(id) || !self.make_room(id, Need::Readahead)? {
+                break;
+            }
+            self.untouched[id as usize] = true;
+            self.start(id);
+        }
+        Ok(())
+    }
+
+    fn make_room(&mut self, id: BlockId, need: Need) -> Result<bool, SimError> {
+        for _ in 0..VICTIMS_MAX {
+            if self.table.has_room(id) {
+                return Ok(true);
+            }
+            let Some(victim) = self.policy.victim(&self.table, Some(id), need) else {
+                let evictable = (0..self.table.len() as BlockId).find(|&id| self.table.is_evictable(id));
+                return match evictable.filter(|_| need == Need::Demand) {
+                    Some(other) => Err(SimError::Contract(format!("no victim, though {other} is evictable"))),
+                    None => Ok(false),
+                };
+            };
+            if !self.table.is_evictable(victim) {
+                return Err(SimError::Contract(format!("victim {victim} is {:?}", self.table.state(victim))));
+            }
+            self.totals.wasted += u64::from(self.untouched[victim as usize]);
+            self.table.set_state(victim, State::Absent);
+        }
+        Err(SimError::Contract(format!("{VICTIMS_MAX} victims made no room for {id}")))
+    }
+
+    fn start(&mut self, id: BlockId) {
+        let bytes = u64::from(self.table.block(id).len);
+        self.table.set_state(id, State::Reading);
+        self.totals.read_bytes += bytes;
+        self.in_flight += 1;
+        let transfer_ns = (bytes as f64 / self.scenario.drive.bytes_per_s * 1e9) as u64;
+        let done = (self.now_ns + self.scenario.drive.latency_ns).max(self.drive_free_ns) + transfer_ns;
+        self.drive_free_ns = done;
+        self.at(done - self.now_ns, Event::Filled(id));
+    }
+
+    fn fill(&mut self, id: BlockId) -> Result<(), SimError> {
+        self.in_flight -= 1;
+        let placement = self.policy.filled(&self.table, id);
+        self.table.set_state(id, State::Staged);
+        let sleepers = self.waiting.remove(&id).unwrap_or_default();
+        self.table.set_waited_for(id, false);
+        if !sleepers.is_empty() || placement == Placement::Install {
+            self.table.set_state(id, State::Present);
+        }
+        for thread in sleepers {
+            self.at(self.scenario.wake_ns, Event::Looks(thread));
+        }
+        Ok(())
+    }
+}

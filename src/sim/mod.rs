@@ -1,0 +1,124 @@
+//! A discrete-event simulator: drives any [`Policy`] without a kernel, a drive or a clock.
+//!
+//! It keeps the pager's side of the contract (see [`crate::policy`]) and checks the policy's side
+//! after every event, so a property test need only let it run. Threads take steps from a shared
+//! script, as compute threads take chunks of a tensor: in effect sequential, with a little fuzz.
+
+mod belady;
+mod engine;
+
+pub use belady::min_bytes;
+pub use engine::Engine;
+
+use crate::policy::{BlockId, BlockTable, Policy};
+
+/// One piece of work: touch `block`, then compute for `compute_ns` inside it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Step {
+    /// The block that is read.
+    pub block: BlockId,
+    /// Time that one thread computes on it, in nanoseconds.
+    pub compute_ns: u64,
+}
+
+/// A drive: requests are served one after the other at full bandwidth, each after a latency.
+#[derive(Debug, Clone, Copy)]
+pub struct Drive {
+    /// Bandwidth in bytes per second.
+    pub bytes_per_s: f64,
+    /// Time from submission to the first byte, in nanoseconds; overlaps with other requests.
+    pub latency_ns: u64,
+    /// Readaheads in flight at most.
+    pub queue_depth: u32,
+}
+
+/// What a run is made of.
+#[derive(Debug, Clone)]
+pub struct Scenario {
+    /// The drive.
+    pub drive: Drive,
+    /// The scripts; `threads[t]` names the one that thread `t` takes its steps from. The threads of
+    /// one script share its steps.
+    pub scripts: Vec<Vec<Step>>,
+    /// See `scripts`.
+    pub threads: Vec<usize>,
+    /// From the wake-up of a thread until it runs again, in nanoseconds. A block that is evicted
+    /// meanwhile is touched again.
+    pub wake_ns: u64,
+    /// Touches in the whole run at most: more of them is a livelock.
+    pub touches_max: u64,
+}
+
+/// What happened until some moment. Differences of two of these describe what lies between.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Totals {
+    /// Simulated time, in nanoseconds.
+    pub time_ns: u64,
+    /// Bytes read, begun reads included.
+    pub read_bytes: u64,
+    /// Time that threads slept on blocks, summed over the threads, in nanoseconds.
+    pub stall_ns: u64,
+    /// Touches of absent blocks.
+    pub demand: u64,
+    /// Touches that reported themselves, of any kind.
+    pub touches: u64,
+    /// Blocks evicted while a thread was inside of them.
+    pub lost: u64,
+    /// Blocks evicted before anybody touched them.
+    pub wasted: u64,
+}
+
+impl Totals {
+    /// What has happened since `earlier`.
+    pub fn since(&self, earlier: &Totals) -> Totals {
+        Totals {
+            time_ns: self.time_ns - earlier.time_ns,
+            read_bytes: self.read_bytes - earlier.read_bytes,
+            stall_ns: self.stall_ns - earlier.stall_ns,
+            demand: self.demand - earlier.demand,
+            touches: self.touches - earlier.touches,
+            lost: self.lost - earlier.lost,
+            wasted: self.wasted - earlier.wasted,
+        }
+    }
+}
+
+/// Why a run did not end.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum SimError {
+    /// More touches than the scenario allows.
+    #[error("livelock: {0} touches")]
+    Livelock(u64),
+    /// Threads wait and nothing is in flight.
+    #[error("deadlock: {waiting} threads wait and nothing is in flight")]
+    Deadlock {
+        /// Sleeping threads.
+        waiting: usize,
+    },
+    /// The policy broke its part of the contract.
+    #[error("the policy broke its contract: {0}")]
+    Contract(String),
+}
+
+/// Runs `scenario` on `policy`, whose blocks are in `table` and have been announced to it. Gives
+/// the totals whenever the first script has come to a multiple of `cycle_steps`.
+pub fn run(
+    table: BlockTable,
+    policy: &mut dyn Policy,
+    scenario: &Scenario,
+    cycle_steps: usize,
+) -> Result<Vec<Totals>, SimError> {
+    Engine::new(table, policy, scenario.clone(), cycle_steps).run()
+}
+
+/// The roofline of one cycle, in nanoseconds: compute and drive each at full speed, in parallel.
+/// `compute_ns` is the sum of the steps divided by the threads, `bytes_min` what
+/// [`min_bytes`] says.
+pub fn roofline_ns(compute_ns: u64, bytes_min: u64, drive: &Drive) -> u64 {
+    compute_ns.max((bytes_min as f64 / drive.bytes_per_s * 1e9) as u64)
+}
+
+#[cfg(test)]
+mod learned_tests;
+#[cfg(test)]
+mod tests;
