@@ -94,7 +94,7 @@ pub fn run(
     let mut child = Killer(command.spawn()?);
     let mut stdout = child.0.stdout.take().ok_or_else(|| io::Error::other("no stdout"))?;
     let io_file = format!("/proc/{}/io", child.0.id());
-    let (mut text, mut arrivals) = (Vec::new(), Vec::new());
+    let (mut text, mut arrivals, mut ends) = (Vec::new(), Vec::new(), Vec::new());
     let mut buffer = [0u8; 64 << 10];
     let status = loop {
         interrupt.check()?;
@@ -113,12 +113,18 @@ pub fn run(
             bytes => {
                 let at_s = start.elapsed().as_secs_f64();
                 text.extend_from_slice(&buffer[..bytes]);
+                ends.push(text.len());
                 arrivals.push(Arrival { at_s, read_bytes: read_bytes(&io_file).unwrap_or(0) });
                 arrived(arrivals.len());
             }
         }
     };
     let wall_s = start.elapsed().as_secs_f64();
+    // The line feeds that end the output are no token.
+    while arrivals.last().is_some_and(|_| ends.len() > 1 && text[ends[ends.len() - 2]..].trim_ascii().is_empty()) {
+        arrivals.pop();
+        ends.pop();
+    }
     Ok(Outcome { status, text, stderr: tail(&mut stderr)?, arrivals, wall_s })
 }
 
@@ -164,16 +170,20 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let fifo = folder.path().join("fifo");
         rustix::fs::mkfifoat(rustix::fs::CWD, &fifo, rustix::fs::Mode::RWXU).unwrap();
-        // The second piece is printed once the first has arrived.
-        let script = format!("printf one; cat {} >/dev/null; printf two; echo oops >&2; exit 3", fifo.display());
+        // Each piece is printed once the one before has arrived.
+        let script = format!(
+            "printf one; cat {0} >/dev/null; printf two; cat {0} >/dev/null; echo; echo oops >&2; exit 3",
+            fifo.display()
+        );
         let outcome = run(&mut shell(&script), LONG, &Interrupt::default(), |arrivals| {
-            if arrivals == 1 {
+            if arrivals < 3 {
                 fs::write(&fifo, "go").unwrap();
             }
         })
         .unwrap();
         assert_eq!(outcome.status.code(), Some(3));
-        assert_eq!(outcome.text, b"onetwo");
+        assert_eq!(outcome.text, b"onetwo\n");
+        // The line feed came as a third piece, but it is no token.
         assert_eq!(outcome.arrivals.len(), 2);
         assert!(outcome.arrivals[0].at_s <= outcome.arrivals[1].at_s);
         assert_eq!(outcome.stderr, "oops\n");
