@@ -49,7 +49,6 @@ macro_rules! hazards {
             $(
                 $(#[$doc])*
                 #[test]
-                #[ignore = "needs the live pager"]
                 fn $name() {
                     under(&PAGED, $hazard, |outcome| { outcome.require_code($code).require_paged(); });
                 }
@@ -155,14 +154,12 @@ fn abrupt_ends_ordinary() {
 }
 
 #[test]
-#[ignore = "needs the live pager"]
 fn abrupt_ends_paged() {
     abrupt_ends(&PAGED);
 }
 
 /// What a program reads of its model past the mapping is counted, and nothing else is.
 #[test]
-#[ignore = "needs the live pager"]
 fn reads_are_counted() {
     let outcome = simple("reads", &[])(PAGED[0]);
     outcome.require_code(0).require_paged();
@@ -189,7 +186,6 @@ fn statistics_are_the_mapping_process_own() {
 
 /// Files that are no GGUF are taken when their path matches, and only then.
 #[test]
-#[ignore = "needs the live pager"]
 fn matching_files_are_taken() {
     let (program, path) = (compile("stdio", false), scratch("weights.safetensors"));
     std::fs::write(&path, vec![b'x'; 8 << 20]).expect("room for a file");
@@ -242,7 +238,6 @@ fn jemalloc_ordinary() {
 }
 
 #[test]
-#[ignore = "needs the live pager"]
 fn jemalloc_paged() {
     under_jemalloc(&PAGED[..1], |outcome| {
         outcome.require_code(0).require_paged();

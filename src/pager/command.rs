@@ -46,11 +46,6 @@ pub enum Command {
         /// Addresses.
         range: Range<usize>,
     },
-    /// Count bytes that the program read by itself.
-    ProgramRead {
-        /// Bytes.
-        bytes: u64,
-    },
     /// What has happened so far.
     Stats {
         /// Answer.

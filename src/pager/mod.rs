@@ -60,6 +60,8 @@ pub struct Pager {
     link: Mutex<Option<Link>>,
     /// Bytes of mappings that were left to the kernel.
     passed_through_bytes: AtomicU64,
+    /// Bytes that the program read by itself.
+    program_read_bytes: AtomicU64,
     /// Set in forked children, where no pager thread exists.
     inert: AtomicBool,
 }
@@ -78,6 +80,7 @@ impl Pager {
             parts,
             link: Mutex::new(None),
             passed_through_bytes: AtomicU64::new(0),
+            program_read_bytes: AtomicU64::new(0),
             inert: AtomicBool::new(false),
         })
     }
@@ -135,21 +138,22 @@ impl Pager {
         self.tell(Command::WillNeed { range: start..start + len });
     }
 
-    /// Counts bytes that the program itself read from a model file.
+    /// Counts bytes that the program itself read from a model file. Lock-free.
     pub fn program_read(&self, bytes: usize) {
-        self.tell(Command::ProgramRead { bytes: bytes as u64 });
+        // Relaxed: a counter that nothing else depends on.
+        self.program_read_bytes.fetch_add(bytes as u64, Ordering::Relaxed);
     }
 
     /// What has happened so far.
     pub fn stats(&self) -> Stats {
         let passed_through = self.passed_through_bytes.load(Ordering::Relaxed);
         let asked = self.with_link(|link| link.ask(|reply| Command::Stats { reply })).flatten();
-        match asked {
-            Some(stats) => stats,
-            None => {
-                Stats { strategy: Strategy::Passthrough.to_string(), model_bytes: passed_through, ..Stats::default() }
-            }
-        }
+        let stats = asked.unwrap_or_else(|| Stats {
+            strategy: Strategy::Passthrough.to_string(),
+            model_bytes: passed_through,
+            ..Stats::default()
+        });
+        Stats { program_read_bytes: self.program_read_bytes.load(Ordering::Relaxed), ..stats }
     }
 
     /// In a forked child: replaces every view (which the child does not inherit) by an ordinary

@@ -42,7 +42,6 @@ impl Engine {
                 let _ = reply.send(self.end(range, End::HandOver));
             }
             Command::WillNeed { range } => self.will_need(range),
-            Command::ProgramRead { bytes } => self.meter.stats.program_read_bytes += bytes,
             Command::Stats { reply } => {
                 if let Some(trace) = &mut self.trace {
                     trace.flush();
