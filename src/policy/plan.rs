@@ -10,6 +10,10 @@ const AHEAD_FRAMES_MAX: u64 = 28;
 const IN_USE_FRAMES_MIN: u64 = 6;
 const IN_USE_FRAMES_MAX: u64 = 16;
 
+/// Blocks that eight threads may be inside of at once, some of them at the seam of two. The part of
+/// them that is streamed comes on top of the least window.
+const THREADS_FRAMES: u64 = 10;
+
 /// Of what does not fit, these parts per thousand are readahead and tensor in use.
 const AHEAD_PER_MILLE: u64 = 30;
 const IN_USE_PER_MILLE: u64 = 15;
@@ -70,10 +74,12 @@ impl Plan {
             plan.ahead_bytes = (excess * AHEAD_PER_MILLE / 1000)
                 .clamp(unit * AHEAD_FRAMES_MIN, unit * AHEAD_FRAMES_MAX)
                 .min(available / 4);
+            let streamed_in_use = (u128::from(unit * THREADS_FRAMES) * u128::from(excess) / u128::from(wanted)) as u64;
             plan.in_use_bytes = (excess * IN_USE_PER_MILLE / 1000)
-                .clamp(unit * IN_USE_FRAMES_MIN, unit * IN_USE_FRAMES_MAX)
+                .min(unit * IN_USE_FRAMES_MAX)
+                .max(unit * IN_USE_FRAMES_MIN + streamed_in_use)
                 .max(in_use_want)
-                .min(available / 2);
+                .min(available / 8 * 5);
         }
         let mut resident = available - plan.ahead_bytes - plan.in_use_bytes;
         sharing.sort_by_key(|&at| sizes[at]);

@@ -26,7 +26,7 @@ pub(super) fn scenario(script: Vec<Step>, threads: usize) -> Scenario {
     Scenario { drive: drive(), scripts: vec![script], threads: vec![0; threads], wake_ns: 10_000, touches_max }
 }
 
-/// (bytes per cycle / Belady's, roofline share) of the last of `count` cycles.
+/// (bytes per cycle / Belady's, roofline share) of the sixth cycle.
 pub(super) fn clean_cycle(
     policy: &mut dyn Policy,
     prior: &[BlockId],
@@ -34,7 +34,7 @@ pub(super) fn clean_cycle(
     budget_frames: u64,
 ) -> (f64, f64) {
     let compute_ns = 550_000;
-    let count = 4;
+    let count = 6;
     let table = cyclic_table(order.len(), budget_frames);
     policy.mapped(&table, 0..order.len() as BlockId, prior);
     let budget = table.budget_bytes();
@@ -94,10 +94,10 @@ fn a_compute_bound_cycle_hardly_waits() {
 
 #[test]
 fn prefill_sweeps_are_not_read_again() {
-    // Tensors of 24 blocks, each swept eight times: wider than the window's first guess.
-    let script: Vec<Step> = (0..80)
+    // Tensors of 48 blocks, each swept eight times: wider than the window's first guess.
+    let script: Vec<Step> = (0..40)
         .flat_map(|tensor| std::iter::repeat_n(tensor, 8))
-        .flat_map(|tensor| (tensor * 24..tensor * 24 + 24).map(|block| Step { block, compute_ns: 200_000 }))
+        .flat_map(|tensor| (tensor * 48..tensor * 48 + 48).map(|block| Step { block, compute_ns: 200_000 }))
         .collect();
     let len = script.len();
     let script = script.repeat(4);
@@ -107,7 +107,7 @@ fn prefill_sweeps_are_not_read_again() {
     policy.mapped(&table, 0..1920, &order);
     let totals = run(table, &mut policy, &scenario(script, 2), len).unwrap();
     let last = totals[3].since(&totals[2]);
-    assert!(last.read_bytes <= (1920 - 480) * FRAME * 110 / 100, "{last:?}: {}", last.read_bytes / FRAME);
+    assert!(last.read_bytes <= (1920 - 480) * FRAME * 115 / 100, "{last:?}: {}", last.read_bytes / FRAME);
 }
 
 #[test]
