@@ -129,11 +129,18 @@ impl Request {
             _ => &[1, 2, 4],
         };
         let mut candidates = Vec::new();
+        // The usual scale first: of scales that round to the same sizes, the first counts.
+        let sixteenths = match self.layers {
+            None => (8..=24).step_by(2),
+            // Without layers to choose, the size hangs on this.
+            Some(_) => (4..=64).step_by(1),
+        };
+        let ff_scales = std::iter::once(1.0).chain(sixteenths.map(|sixteenths| f64::from(sixteenths) / 16.0));
         for width in widths {
             for &divided_by in expert_counts {
                 let mut ffs = Vec::new();
-                for eighths in [8u64, 4, 5, 6, 7, 9, 10, 11, 12] {
-                    let mut shape = Shape::usual(self.arch, width, eighths as f64 / 8.0)?;
+                for scale in ff_scales.clone() {
+                    let mut shape = Shape::usual(self.arch, width, scale)?;
                     let ff = (shape.ff, shape.experts.map(|experts| experts.ff));
                     if ffs.contains(&ff) {
                         continue;
@@ -145,7 +152,7 @@ impl Request {
                     }
                     shape.ctx = self.ctx.unwrap_or(shape.ctx);
                     shape.vocab = self.vocab.unwrap_or(shape.vocab);
-                    let strangeness = (eighths as f64 / 8.0).ln().powi(2) + (divided_by as f64).ln().powi(2) / 4.0;
+                    let strangeness = scale.ln().powi(2) + (divided_by as f64).ln().powi(2) / 4.0;
                     self.with_layers(shape, strangeness, &mut candidates)?;
                 }
             }
@@ -170,7 +177,7 @@ impl Request {
                 let (few, many) = (file_bytes(&at(8), self.quant)?, file_bytes(&at(24), self.quant)?);
                 let guess = 8.0 + (self.size.0 as f64 - few as f64) * 16.0 / (many - few) as f64;
                 let guess = guess.clamp(f64::from(shape.dense_layers + 1), f64::from(LAYERS_MAX)) as u32;
-                guess.saturating_sub(2).max(shape.dense_layers + 1)..=(guess + 2).min(LAYERS_MAX)
+                guess..=(guess + 1).min(LAYERS_MAX)
             }
         };
         for layers in numbers {
@@ -183,7 +190,7 @@ impl Request {
             let mut strangeness = strangeness + (f64::from(layers) / shape.usual_layers()).ln().powi(2);
             if self.vocab.is_none() {
                 let usual = shape.vocab;
-                shape.vocab = self.vocab_for(&shape, bytes);
+                shape.vocab = self.vocab_for(&shape, bytes)?;
                 bytes = file_bytes(&shape, self.quant)?;
                 strangeness += (shape.vocab as f64 / usual as f64).ln().powi(2);
             }
@@ -195,12 +202,13 @@ impl Request {
 
     /// The vocabulary that brings a model of `bytes` to the wanted size, as far as a third more of it
     /// or a quarter of it can.
-    fn vocab_for(&self, shape: &Shape, bytes: u64) -> u64 {
-        let more = file_bytes(&Shape { vocab: shape.vocab + VOCAB_STEP, ..shape.clone() }, self.quant);
-        let step = more.map_or(1, |more| (more - bytes).max(1));
+    fn vocab_for(&self, shape: &Shape, bytes: u64) -> Result<u64, Error> {
+        // The difference is the same with few layers, and sooner known.
+        let with = |vocab| file_bytes(&Shape { vocab, layers: shape.dense_layers + 1, ..shape.clone() }, self.quant);
+        let step = with(shape.vocab + VOCAB_STEP)? - with(shape.vocab)?;
         let steps = ((self.size.0 as f64 - bytes as f64) / step as f64).round() as i64;
         let wanted = shape.vocab.saturating_add_signed(steps.saturating_mul(VOCAB_STEP as i64));
         let least = (shape.vocab / 4).max(vocab::TOKENS_MIN);
-        wanted.clamp(least, shape.vocab * 4 / 3) / VOCAB_STEP * VOCAB_STEP
+        Ok(wanted.clamp(least, shape.vocab * 4 / 3) / VOCAB_STEP * VOCAB_STEP)
     }
 }
