@@ -10,13 +10,14 @@
 //!    view. The policy names what to read next and what to take out again.
 //!
 //! [`gguf`] says which tensor lies where and in which order an architecture reads them, [`budget`]
-//! says how much memory the pool may have, [`config`] reads the environment variables, and
-//! [`stats`] is what a run reports. [`synth`] writes random-weight models, [`cli`] is the command
-//! line tool.
+//! says how much memory the pool may have, [`drive`] how fast the file can be read, [`config`]
+//! reads the environment variables, and [`stats`] is what a run reports. [`synth`] writes
+//! random-weight models, [`cli`] is the command line tool.
 
 pub mod budget;
 pub mod cli;
 pub mod config;
+pub mod drive;
 pub mod gguf;
 pub mod pager;
 pub mod policy;
