@@ -47,10 +47,10 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
 }
 
 fn examine(args: &Args) -> anyhow::Result<Report> {
-    let device = Device::of(&args.path).with_context(|| args.path.display().to_string())?;
     let model = storage::model_in(&args.path);
     let model_bytes = model.as_ref().map_or(0, |(_, bytes)| *bytes);
     let path = model.as_ref().map_or(&args.path, |(path, _)| path).clone();
+    let device = Device::of(&path).with_context(|| path.display().to_string())?;
     // Before the drive is measured, which takes memory itself.
     let memory = Memory::probe();
     // Without a model: what a very large one would get.

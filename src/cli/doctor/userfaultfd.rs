@@ -40,19 +40,10 @@ impl Access {
         let user_mode = UserfaultfdFlags::from_bits_retain(sys::UFFD_USER_MODE_ONLY);
         // SAFETY: nothing is registered with any of these descriptors; no fault is ever held up.
         let call = |flags| unsafe { userfaultfd(flags) }.map_err(io::Error::from);
-        let ways: [(bool, &str, &dyn Fn() -> io::Result<OwnedFd>); 3] = [
-            (true, "userfaultfd(2)", &|| call(flags)),
-            (true, "/dev/userfaultfd", &from_device),
-            (false, "userfaultfd(2), user mode only", &|| call(flags | user_mode)),
-        ];
-        let mut last = io::Error::from_raw_os_error(libc::ENOSYS);
-        for (full, by, open) in ways {
-            match open().and_then(|fd| features(&fd)) {
-                Ok(features) => return Ok(Access { full, by, features }),
-                Err(error) => last = error,
-            }
-        }
-        Err(last)
+        let access = |full, by, fd: io::Result<OwnedFd>| Ok(Access { full, by, features: features(&fd?)? });
+        access(true, "userfaultfd(2)", call(flags))
+            .or_else(|_: io::Error| access(true, "/dev/userfaultfd", from_device()))
+            .or_else(|_| access(false, "userfaultfd(2), user mode only", call(flags | user_mode)))
     }
 
     /// `full` or `user-mode-only`, as in the statistics.
