@@ -115,8 +115,8 @@ fn word<S: serde::Serializer>(rung: &IoRung, to: S) -> Result<S::Ok, S::Error> {
 /// `uring-direct`, `uring`, `pread` that works.
 ///
 /// # Errors
-/// The file cannot be opened or read, is empty, or a read takes more than 10 s longer than the time
-/// asked for.
+/// The file cannot be opened or read, is empty, or io_uring reads take 10 s longer than the time asked
+/// for (threads wait as long as the drive does).
 pub fn measure(path: &Path, options: &Options) -> io::Result<Rate> {
     let options = Options {
         request_bytes: options.request_bytes.clamp(1, 1 << 30).next_multiple_of(ALIGN as u32),
