@@ -207,6 +207,7 @@ fn without_userfaultfd_paging_is_impossible() {
     let json = doctor(&models.model, &["--json"], without);
     let value: serde_json::Value = serde_json::from_str(&json.text).unwrap();
     assert_eq!((value["verdict"].as_str(), value["fill_rung"].as_str()), (Some("passthrough"), Some("")));
+    assert_eq!((value["io_rung"].as_str(), value["fault_mode"].as_str()), (Some(""), Some("")));
 }
 
 #[test]
@@ -258,7 +259,8 @@ fn json_says_the_same() {
     assert_eq!(value["model_bytes"], MODEL_BYTES);
     assert!(value["path"].as_str().unwrap().ends_with("large.gguf"), "{}", seen.text);
     assert_eq!((value["fill_rung"].as_str(), value["io_rung"].as_str()), (Some("move"), Some("uring-direct")));
-    assert!(value["rate"]["bytes"].as_u64().unwrap() > 0);
+    assert_eq!((value["rate"]["rung"].as_str(), value["rate"]["direct"].as_bool()), (Some("uring-direct"), Some(true)));
+    assert!(value["rate"]["reads"].as_u64().unwrap() > 1, "{}", seen.text);
     assert!(value["machine"]["total_bytes"].as_u64().unwrap() > 0);
 }
 

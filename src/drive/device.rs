@@ -56,10 +56,10 @@ impl Device {
             }
         }
         // File systems on several drives have numbers of their own: then the mounted device tells.
-        let block = block_folder(major, minor).or_else(|| {
+        let block = block_folder(Path::new("/sys"), major, minor).or_else(|| {
             let node = std::fs::metadata(&source).ok().filter(|node| node.file_type().is_block_device())?;
             let (major, minor) = numbers(node.rdev());
-            block_folder(major, minor)
+            block_folder(Path::new("/sys"), major, minor)
         });
         if let Some(folder) = &block {
             device.drive = folder.file_name().map(|name| name.to_string_lossy().into_owned());
@@ -83,8 +83,8 @@ fn numbers(device: u64) -> (u32, u32) {
 }
 
 /// The folder in sysfs of a whole drive, given its numbers or those of one of its partitions.
-fn block_folder(major: u32, minor: u32) -> Option<PathBuf> {
-    let folder = std::fs::canonicalize(format!("/sys/dev/block/{major}:{minor}")).ok()?;
+fn block_folder(sysfs: &Path, major: u32, minor: u32) -> Option<PathBuf> {
+    let folder = sysfs.join(format!("dev/block/{major}:{minor}")).canonicalize().ok()?;
     if folder.join("partition").exists() { folder.parent().map(Path::to_owned) } else { Some(folder) }
 }
 
@@ -107,5 +107,26 @@ pub fn allows_direct(path: &Path) -> Option<bool> {
         Ok(_) => Some(direct_align(path) != Some((0, 0))),
         Err(error) if error.raw_os_error() == Some(libc::EINVAL) => Some(false),
         Err(_) => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_partition_leads_to_its_drive() {
+        let tree = tempfile::tempdir().unwrap();
+        let sysfs = tree.path().canonicalize().unwrap();
+        let drive = sysfs.join("devices/pci0/nvme0n1");
+        std::fs::create_dir_all(drive.join("nvme0n1p2")).unwrap();
+        std::fs::write(drive.join("nvme0n1p2/partition"), "2\n").unwrap();
+        std::fs::create_dir_all(sysfs.join("dev/block")).unwrap();
+        for (numbers, target) in [("259:0", drive.clone()), ("259:2", drive.join("nvme0n1p2"))] {
+            std::os::unix::fs::symlink(target, sysfs.join("dev/block").join(numbers)).unwrap();
+        }
+        assert_eq!(block_folder(&sysfs, 259, 0), Some(drive.clone()));
+        assert_eq!(block_folder(&sysfs, 259, 2), Some(drive));
+        assert_eq!(block_folder(&sysfs, 259, 9), None);
     }
 }
