@@ -22,7 +22,7 @@ pub enum Role {
 /// Where a block is on its way. Invariants, asserted by [`BlockTable::set_state`]:
 ///
 /// * `Absent -> Reading -> Staged -> Present`, `Present -> Staged` (rearm),
-///   `Staged | Present -> Absent` (evict), `Absent | Reading -> Poisoned`, `Absent | Poisoned -> Gone`.
+///   `Staged | Present -> Absent` (evict), `Reading -> Absent` (given up), `Absent | Reading -> Poisoned`, `Absent | Poisoned -> Gone`.
 /// * Exactly the `Reading`, `Staged` and `Present` blocks hold a frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum State {
@@ -175,7 +175,7 @@ impl BlockTable {
         let allowed = matches!(
             (old, state),
             (Absent, Reading | Poisoned)
-                | (Reading, Staged | Poisoned)
+                | (Reading, Staged | Absent | Poisoned)
                 | (Staged, Present | Absent)
                 | (Present, Staged | Absent)
                 | (Absent | Poisoned, Gone)
