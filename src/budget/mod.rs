@@ -27,6 +27,7 @@
 //! A limit of 5 GB and a model of 8 GB give 4.3 GB; 28 GB available of 32 GB give up to 23.5 GB.
 
 pub mod cgroup;
+pub mod governor;
 pub mod memory;
 pub mod read;
 

@@ -8,6 +8,7 @@ use crossbeam_channel::Sender;
 
 use super::blocks::Piece;
 use super::file::ModelFile;
+use crate::budget::governor::Governor;
 use crate::stats::Stats;
 
 /// A request; each with an answer is waited for by its sender.
@@ -24,6 +25,8 @@ pub enum Command {
         pieces: Vec<Piece>,
         /// The pool's size from now on, in bytes.
         budget_bytes: u64,
+        /// Adjusts that while the program runs; `None` keeps it fixed.
+        governor: Option<Box<Governor>>,
         /// The addresses.
         reply: Sender<io::Result<Range<usize>>>,
     },

@@ -8,6 +8,7 @@ use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::Arc;
+use std::time::Duration;
 
 use crossbeam_channel::Receiver;
 
@@ -20,6 +21,7 @@ use super::reads::Reads;
 use super::trace::Trace;
 use super::uffd::{Fault, Uffd};
 use super::view::View;
+use crate::budget::governor::Governor;
 use crate::config::Settings;
 use crate::policy::{BlockId, BlockTable, Policy, Touch};
 
@@ -27,6 +29,9 @@ use crate::policy::{BlockId, BlockTable, Policy, Touch};
 const QUEUE_DEPTH: u32 = 16;
 /// Size of one read when neither the user nor a measurement says otherwise: a whole huge block.
 const READ_BYTES: u32 = 2 << 20;
+
+/// How often an elastic budget is looked at.
+const ADJUST_EVERY: Duration = Duration::from_millis(50);
 
 /// A thread that sleeps on a block.
 #[derive(Debug, Clone, Copy)]
@@ -58,6 +63,8 @@ pub struct Engine {
     commands: Receiver<Command>,
     /// Signalled by senders of commands; the ring polls it, so it lives as long.
     _bell: Arc<OwnedFd>,
+    governor: Option<Box<Governor>>,
+    adjusted_ns: u64,
     depth: u32,
     read_bytes: u32,
     meter: Meter,
@@ -114,6 +121,8 @@ impl Engine {
             closing: None,
             commands: setup.commands,
             _bell: setup.bell,
+            governor: None,
+            adjusted_ns: 0,
             depth,
             read_bytes,
             meter,
@@ -134,6 +143,7 @@ impl Engine {
                     Err(crossbeam_channel::TryRecvError::Disconnected) => return Ok(()),
                 }
             }
+            self.adjust_budget();
             self.pump()?;
         }
     }
@@ -156,7 +166,8 @@ impl Engine {
     fn step(&mut self) -> io::Result<()> {
         let mut events = std::mem::take(&mut self.events);
         events.clear();
-        self.io.wait(&mut events, None)?;
+        let limit = self.governor.as_ref().map(|_| ADJUST_EVERY);
+        self.io.wait(&mut events, limit)?;
         // Completions first: a fault that comes with its own block's completion is then a short one.
         for event in &events {
             if let Event::Done { token, result } = *event {

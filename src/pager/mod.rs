@@ -30,7 +30,8 @@ use file::{ModelFile, Sharing};
 use link::{Link, Parts};
 
 use crate::budget;
-use crate::config::{IoRung, Settings, Strategy};
+use crate::budget::governor::Governor;
+use crate::config::{BudgetSetting, IoRung, Settings, Strategy};
 use crate::stats::Stats;
 
 /// Why a mapping does not become a view.
@@ -110,7 +111,10 @@ impl Pager {
             );
         }
         let link = link.as_mut().expect("just made");
-        let made = link.ask(|reply| Command::Map { file: Arc::new(file), offset, len, pieces, budget_bytes, reply });
+        let elastic = self.settings.budget == BudgetSetting::Auto;
+        let governor = elastic.then(|| Box::new(Governor::new(memory, model_bytes)));
+        let file = Arc::new(file);
+        let made = link.ask(|reply| Command::Map { file, offset, len, pieces, budget_bytes, governor, reply });
         let range = made.ok_or(MapError::Stopped)?.map_err(|source| MapError::Sys { call: "making a view", source })?;
         link.mapped(range.len() as i64);
         Ok(range.start as *mut u8)

@@ -9,7 +9,7 @@ use super::super::command::Command;
 use super::super::region::unmap;
 use super::super::view::View;
 use super::super::views;
-use super::Engine;
+use super::{ADJUST_EVERY, Engine};
 use crate::policy::{BlockId, Need, State, min_budget_bytes};
 
 /// How a part of a view ends.
@@ -25,12 +25,16 @@ impl Engine {
     pub(super) fn obey(&mut self, command: Command) -> io::Result<()> {
         // A sender that has gone away does not need its answer.
         match command {
-            Command::Map { file, offset, len, pieces, budget_bytes, reply } => {
+            Command::Map { file, offset, len, pieces, budget_bytes, governor, reply } => {
                 let made = self.fill.open_view(offset, len).and_then(|range| {
                     let layout = Layout::new(offset..offset + len as u64, &pieces);
                     let live = vec![range.clone()];
                     self.add_view(View { ids: 0..0, live, range: range.clone(), offset, file, layout })?;
-                    self.set_budget(budget_bytes);
+                    self.governor = governor;
+                    let enough = self.set_budget(budget_bytes);
+                    if enough > budget_bytes {
+                        log::warn!("a budget of {budget_bytes} bytes is too small; it becomes {enough} bytes");
+                    }
                     Ok(range)
                 });
                 let _ = reply.send(made);
@@ -82,17 +86,32 @@ impl Engine {
         Ok(())
     }
 
-    /// Sets the pool's size, but never to less than what every policy needs to make progress.
-    fn set_budget(&mut self, wanted: u64) {
+    /// Sets the pool's size, but never to less than what every policy needs to make progress. Gives
+    /// what it has become.
+    fn set_budget(&mut self, wanted: u64) -> u64 {
         let bytes = wanted.max(min_budget_bytes(&self.table));
-        if bytes > wanted {
-            log::warn!("a budget of {wanted} bytes is too small; it becomes {bytes} bytes");
-        }
         self.table.set_budget(bytes);
         self.meter.stats.budget_bytes = bytes;
         self.policy.budget_changed(&self.table);
         self.make_room(None, Need::Shrink);
         self.fill.trim(bytes.saturating_sub(self.table.held_bytes()));
+        bytes
+    }
+
+    /// Lets the pool follow the memory that is left, if the budget is elastic.
+    pub(super) fn adjust_budget(&mut self) {
+        let Some(governor) = &mut self.governor else { return };
+        let now = self.meter.now_ns();
+        if now < self.adjusted_ns + ADJUST_EVERY.as_nanos() as u64 {
+            return;
+        }
+        self.adjusted_ns = now;
+        let budget = self.table.budget_bytes();
+        let wanted = governor.adjust(budget, self.table.held_bytes() + self.fill.spare_bytes());
+        if wanted != budget {
+            log::debug!("the budget goes from {budget} to {wanted} bytes");
+            self.set_budget(wanted);
+        }
     }
 
     fn end(&mut self, range: Range<usize>, how: End) -> io::Result<()> {

@@ -73,6 +73,10 @@ impl Fill for Copy {
         self.pool.put_full(frame.slot);
     }
 
+    fn spare_bytes(&self) -> u64 {
+        self.pool.spare_bytes()
+    }
+
     fn trim(&mut self, keep_bytes: u64) {
         self.pool.free_spare(keep_bytes);
     }

@@ -78,6 +78,9 @@ pub trait Fill {
     /// Gives up a frame that is not in the view.
     fn discard(&mut self, place: &Place, frame: Frame);
 
+    /// Bytes of memory that no block holds.
+    fn spare_bytes(&self) -> u64;
+
     /// Frees memory that no block holds until at most `keep_bytes` of such memory are left.
     fn trim(&mut self, keep_bytes: u64);
 }

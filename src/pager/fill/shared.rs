@@ -115,5 +115,9 @@ impl Fill for Shared {
         self.free(place.range());
     }
 
+    fn spare_bytes(&self) -> u64 {
+        0
+    }
+
     fn trim(&mut self, _keep_bytes: u64) {}
 }
