@@ -60,6 +60,9 @@ impl Engine {
         while let Some(&id) = self.demand.front() {
             if self.table.state(id) == State::Absent {
                 if !self.make_room(Some(id), Need::Demand) {
+                    if self.reads.blocks() == 0 {
+                        return Err(io::Error::other("a bug (the policy names no victim)"));
+                    }
                     // Every frame is being read into; the next completion makes room.
                     return Ok(());
                 }
