@@ -38,6 +38,13 @@ struct Waiter {
     address: usize,
 }
 
+/// What the user has been told: once is enough.
+#[derive(Debug, Default)]
+struct Warned {
+    budget: bool,
+    memory: bool,
+}
+
 /// What the pager thread owns.
 pub struct Engine {
     // Dropped first: the ring's end cancels or completes what is in flight before frames go.
@@ -63,6 +70,7 @@ pub struct Engine {
     read_bytes: u32,
     meter: Meter,
     trace: Option<Trace>,
+    warned: Warned,
     events: Vec<Event>,
     faults: Vec<Fault>,
 }
@@ -119,6 +127,7 @@ impl Engine {
             read_bytes,
             meter,
             trace,
+            warned: Warned::default(),
             events: Vec::with_capacity(256),
             faults: Vec::with_capacity(256),
         })

@@ -85,7 +85,7 @@ impl Engine {
     /// Sets the pool's size, but never to less than what every policy needs to make progress.
     fn set_budget(&mut self, wanted: u64) {
         let bytes = wanted.max(min_budget_bytes(&self.table));
-        if bytes > wanted {
+        if bytes > wanted && !std::mem::replace(&mut self.warned.budget, true) {
             log::warn!("a budget of {wanted} bytes is too small; it becomes {bytes} bytes");
         }
         self.table.set_budget(bytes);
