@@ -10,14 +10,15 @@
 //!    view. The policy names what to read next and what to take out again.
 //!
 //! [`gguf`] says which tensor lies where and in which order an architecture reads them, [`budget`]
-//! says how much memory the pool may have, [`config`] reads the environment variables, and
-//! [`stats`] is what a run reports. [`synth`] writes random-weight models, [`cli`] is the command
-//! line tool. [`sim`] drives the policies without a kernel.
+//! [`stats`] is what a run reports. [`synth`] writes random-weight models, [`drive`] measures what
+//! the drive can do, [`sim`] drives policies without a kernel, [`bench`] compares runs, [`launch`]
+//! starts programs under the library, [`cli`] is the command line tool.
 
 pub mod bench;
 pub mod budget;
 pub mod cli;
 pub mod config;
+pub mod drive;
 pub mod gguf;
 pub mod launch;
 pub mod pager;

@@ -57,9 +57,9 @@ impl Disk {
     /// # Errors
     /// Without the right to write to sysfs (root).
     pub fn set_readahead(&self, kib: u32) -> io::Result<ReadaheadGuard> {
-        let guard = ReadaheadGuard { file: self.readahead_file(), before_kib: self.readahead_kib()? };
-        fs::write(&guard.file, kib.to_string())?;
-        Ok(guard)
+        let (file, before_kib) = (self.readahead_file(), self.readahead_kib()?);
+        fs::write(&file, kib.to_string())?;
+        Ok(ReadaheadGuard { file, before_kib })
     }
 }
 

@@ -5,7 +5,7 @@
 //! order that rotates from round to round. Ratios are formed within a round and the median over the
 //! rounds is reported, so that a machine that is slower for a while falsifies no ratio.
 //!
-//! [`plan`] says what is compared, [`workload`] watches one run, [`record`] keeps what it did,
+//! [`model`] provides the model, [`plan`] says what is compared, [`workload`] watches one run, [`record`] keeps what it did,
 //! [`summary`] draws the rounds together, [`roofline`] is the yardstick, and [`table`], [`svg`] and
 //! [`Report`] show it. Whatever a run needs (a control group, another readahead) is a guard that
 //! puts things back when it is dropped, also after Ctrl-C.
@@ -16,6 +16,8 @@ pub mod disk;
 pub mod fence;
 pub mod interrupt;
 pub mod llama;
+pub mod loop_drive;
+pub mod model;
 pub mod plan;
 pub mod record;
 pub mod roofline;

@@ -101,6 +101,8 @@ impl<'a> Runner<'a> {
         self.interrupt.check()?;
         self.progress.set_message(name.to_owned());
         let done = work(self).with_context(|| name.to_owned())?;
+        // Ctrl-C also reaches the run itself, which then looks like one that failed.
+        self.interrupt.check()?;
         self.progress.inc(1);
         Ok(done)
     }

@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use anyhow::{Context, bail, ensure};
 
-use crate::bench::interrupt::{Interrupt, Interrupted};
+use crate::bench::interrupt::Interrupt;
+use crate::bench::model::{Model, Source};
 use crate::bench::plan::{Contender, Plan, Readahead};
 use crate::bench::run::{Runner, print_ceiling};
 use crate::bench::summary::{Bounds, Round, median, summarize};
@@ -17,13 +18,26 @@ use crate::config::{BudgetSetting, ByteSize, Strategy, var};
 use crate::gguf;
 use crate::launch::environment::OmpSpin;
 use crate::launch::{library, settings};
+use crate::synth::Arch;
 
 /// Arguments of `ggpager bench`.
 #[derive(clap::Args)]
 pub struct Args {
-    /// The model
+    /// The model [default: a synthetic one, which is deleted afterwards]
     #[arg(short, long, value_name = "GGUF")]
-    model: PathBuf,
+    model: Option<PathBuf>,
+    /// Size of the synthetic model
+    #[arg(long, default_value = "2G", value_name = "SIZE", conflicts_with = "model")]
+    synth: ByteSize,
+    /// Architecture of the synthetic model
+    #[arg(long, value_enum, default_value = "llama", conflicts_with = "model")]
+    arch: Arch,
+    /// Put the model on a loop device, a drive that nobody else uses
+    #[arg(long)]
+    loop_drive: bool,
+    /// Where a synthetic model or the image of a loop device goes
+    #[arg(long, default_value = "/var/tmp", value_name = "FOLDER")]
+    folder: PathBuf,
     /// What to compare with stock, separated by commas
     #[arg(short, long, value_delimiter = ',', default_value = "auto", value_name = "WORDS")]
     strategies: Vec<Strategy>,
@@ -61,7 +75,7 @@ pub struct Args {
     #[arg(long, value_name = "SIZE")]
     drive_limit: Option<ByteSize>,
     /// Size of one read when the drive's ceiling is measured
-    #[arg(long, default_value = "1MiB", value_name = "SIZE")]
+    #[arg(long, default_value = "2MiB", value_name = "SIZE")]
     request_size: ByteSize,
     /// Reads in flight when the drive's ceiling is measured
     #[arg(long, default_value_t = 16, value_parser = clap::value_parser!(u32).range(1..=256))]
@@ -101,28 +115,36 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     let request_bytes = usize::try_from(args.request_size.0)?;
     ensure!(request_bytes >= 4096 && request_bytes % 4096 == 0, "--request-size is to be in whole pages");
     if let Some(ms) = args.measure_ceiling {
-        print_ceiling(&args.model, request_bytes, args.depth, Duration::from_millis(ms))?;
+        let file = args.model.as_deref().context("--model is missing")?;
+        print_ceiling(file, request_bytes, args.depth, Duration::from_millis(ms))?;
         return Ok(ExitCode::SUCCESS);
     }
-    let checked = settings::check(std::env::vars_os(), &budget_option(&args))?;
-    let variables = checked.variables.into_iter().collect();
-    let plan = plan(&args, request_bytes, variables)?;
-    let shards = shards(&plan.files)?;
-    for output in [&args.json, &args.markdown, &args.svg].into_iter().flatten() {
-        fs::write(output, "").with_context(|| format!("{}", output.display()))?;
-    }
     let interrupt = Interrupt::listen()?;
-    let (rounds, remarks) = match Runner::new(&plan, &interrupt).and_then(Runner::rounds) {
-        Ok(done) => done,
-        Err(error) => match error.downcast_ref::<Interrupted>().copied().or(interrupt.signal().map(Interrupted)) {
-            Some(Interrupted(signal)) => {
-                eprintln!("ggpager: stopped; limits and readahead are as they were");
-                return Ok(ExitCode::from(128u8.saturating_add(signal as u8)));
+    match compare(&args, request_bytes, &interrupt) {
+        Ok(code) => Ok(code),
+        Err(error) => match interrupt.signal() {
+            Some(signal) => {
+                eprintln!("ggpager: stopped; limits, readahead and files are as they were");
+                Ok(ExitCode::from(128u8.saturating_add(signal as u8)))
             }
-            None => return Err(error),
+            None => Err(error),
         },
-    };
-    let report = report(&args, &plan, checked.settings.budget, &shards, rounds, remarks);
+    }
+}
+
+fn compare(args: &Args, request_bytes: usize, interrupt: &Interrupt) -> anyhow::Result<ExitCode> {
+    let checked = settings::check(std::env::vars_os(), &budget_option(args))?;
+    for output in [&args.json, &args.markdown, &args.svg].into_iter().flatten() {
+        fs::write(output, "").with_context(|| output.display().to_string())?;
+    }
+    let mut plan = plan(args, request_bytes, checked.variables.into_iter().collect())?;
+    let source = args.model.clone().map_or(Source::Synthetic(args.arch, args.synth), Source::File);
+    let model = Model::provide(&source, &args.folder, args.loop_drive, interrupt)?;
+    plan.files = gguf::shard_paths(&model.path);
+    plan.call.model = model.path.clone();
+    let shards = shards(&plan.files)?;
+    let (rounds, remarks) = Runner::new(&plan, interrupt).and_then(Runner::rounds)?;
+    let report = report(args, &plan, checked.settings.budget, &shards, rounds, remarks);
     print!("{}", table::terminal(&report));
     write(args.json.as_deref(), || Ok(serde_json::to_string_pretty(&report)?))?;
     write(args.markdown.as_deref(), || Ok(table::markdown(&report)))?;
@@ -140,7 +162,6 @@ fn write(path: Option<&Path>, content: impl FnOnce() -> anyhow::Result<String>) 
 }
 
 fn plan(args: &Args, request_bytes: usize, variables: Vec<(String, String)>) -> anyhow::Result<Plan> {
-    let model = args.model.canonicalize().with_context(|| args.model.display().to_string())?;
     let stock = args.stock_readahead.iter().filter(|text| !text.is_empty());
     let stock: Vec<Readahead> =
         stock.map(|text| text.parse()).collect::<Result<_, String>>().map_err(anyhow::Error::msg)?;
@@ -158,10 +179,11 @@ fn plan(args: &Args, request_bytes: usize, variables: Vec<(String, String)>) -> 
         None => u32::try_from(std::thread::available_parallelism()?.get())?,
     };
     Ok(Plan {
-        files: gguf::shard_paths(&model),
+        // The caller fills in the files once they are there.
+        files: Vec::new(),
         program,
         call: llama::Call {
-            model,
+            model: PathBuf::new(),
             prompt,
             tokens: args.tokens,
             threads,
@@ -188,6 +210,14 @@ fn shards(files: &[PathBuf]) -> anyhow::Result<Vec<gguf::Model>> {
         .iter()
         .map(|file| gguf::Model::read(&fs::File::open(file)?).with_context(|| file.display().to_string()))
         .collect()
+}
+
+fn model_name(args: &Args) -> String {
+    let name = args
+        .model
+        .as_ref()
+        .map_or_else(|| format!("synthetic {}", args.arch.name()), |file| file.display().to_string());
+    if args.loop_drive { name + " on a loop device" } else { name }
 }
 
 fn report(
@@ -217,7 +247,7 @@ fn report(
     Report {
         version: env!("CARGO_PKG_VERSION"),
         settings: vec![
-            ("model", format!("{} ({})", args.model.display(), ByteSize(model_bytes))),
+            ("model", format!("{} ({})", model_name(args), ByteSize(model_bytes))),
             ("threads", plan.call.threads.to_string()),
             ("tokens", plan.call.tokens.to_string()),
             ("rounds", plan.rounds.to_string()),

@@ -118,6 +118,15 @@ pub fn advise(range: Range<usize>, advice: Advice) -> io::Result<()> {
     Ok(unsafe { rustix::mm::madvise(range.start as *mut c_void, range.len(), advice) }?)
 }
 
+/// Asks for huge pages in `range` (or for none). A kernel built without them does not know the advice,
+/// which is no error.
+pub fn advise_huge(range: Range<usize>, huge: bool) -> io::Result<()> {
+    match advise(range, if huge { Advice::LinuxHugepage } else { Advice::LinuxNoHugepage }) {
+        Err(error) if error.raw_os_error() == Some(libc::EINVAL) => Ok(()),
+        done => done,
+    }
+}
+
 /// Allocates the pages of `range` now instead of at the first touch. Linux 5.14; earlier kernels
 /// give `EINVAL`.
 pub fn populate(range: Range<usize>) -> io::Result<()> {

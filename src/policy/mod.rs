@@ -54,12 +54,11 @@ pub fn min_budget_bytes(table: &BlockTable) -> u64 {
     FRAMES_MIN * largest.iter().sum::<u64>()
 }
 
-/// The policy of a strategy that pages. `auto` has been resolved to one of them by then; those that
-/// do not page give [`Readahead`].
+/// The policy of a strategy that pages; `auto` takes [`Readahead`].
 pub fn for_strategy(strategy: Strategy) -> Box<dyn Policy> {
     match strategy {
         Strategy::Demand => Box::new(Demand::default()),
-        Strategy::Learned | Strategy::Auto => Box::new(Learned::default()),
+        Strategy::Learned => Box::new(Learned::default()),
         _ => Box::new(Readahead::default()),
     }
 }

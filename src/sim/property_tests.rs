@@ -87,7 +87,14 @@ fn views_come_and_go_and_the_budget_moves() {
                     // The end of a view goes, or all of it.
                     let at = random.usize(0..views.len());
                     let ids = random.u32(views[at].clone())..views[at].end;
-                    ids.clone().for_each(|id| table.set_state(id, State::Gone));
+                    for id in ids.clone() {
+                        match table.state(id) {
+                            State::Reading => table.set_state(id, State::Poisoned),
+                            State::Staged | State::Present => table.set_state(id, State::Absent),
+                            State::Absent | State::Poisoned | State::Gone => {}
+                        }
+                        table.set_state(id, State::Gone);
+                    }
                     policy.unmapped(&table, ids.clone());
                     table.remove(ids.clone());
                     views[at].end = ids.start;

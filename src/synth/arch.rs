@@ -135,7 +135,7 @@ impl Shape {
                 shape.kv_heads = divisor(shape.heads, shape.heads / 4);
             }
             Arch::Qwen3Moe => {
-                shape.heads = 2 * shape.heads;
+                shape.heads *= 2;
                 shape.kv_heads = divisor(shape.heads, 4);
                 shape.experts = experts(128, 8, 0.375, 0);
             }

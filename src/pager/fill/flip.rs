@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use rustix::mm::Advice;
 
-use super::super::region::{HUGE, Region, advise};
+use super::super::region::{HUGE, Region, advise, advise_huge};
 use super::super::uffd::{Track, Uffd, feature};
 use super::pool::Pool;
 use super::{Fill, Frame, Place, until_done};
@@ -58,6 +58,9 @@ impl Fill for Flip {
 
     fn open_view(&mut self, offset: u64, len: usize) -> io::Result<Range<usize>> {
         let view = Region::reserve(len, offset as usize % HUGE)?;
+        // Without this a touch of a hole makes the kernel allocate a page table for the hole, and a
+        // huge page can be moved only to where there is none: it would be split.
+        advise_huge(view.range(), true)?;
         self.uffd.register(view.range(), Track::Missing)?;
         Ok(view.leak())
     }

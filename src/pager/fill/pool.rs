@@ -13,7 +13,7 @@ use std::ops::Range;
 
 use rustix::mm::Advice;
 
-use super::super::region::{HUGE, Region, advise, populate};
+use super::super::region::{HUGE, Region, advise, advise_huge, populate};
 
 /// Slots reserved at a time.
 const CHUNK_SLOTS: usize = 256;
@@ -91,11 +91,7 @@ impl Pool {
             return Ok(slot_number(class, index));
         }
         let chunk = Region::reserve(CHUNK_SLOTS * slot_bytes, 0)?;
-        let huge = slot_bytes.is_multiple_of(HUGE);
-        advise(chunk.range(), if huge { Advice::LinuxHugepage } else { Advice::LinuxNoHugepage }).or_else(|error| {
-            // A kernel built without transparent huge pages does not know the advice.
-            if error.raw_os_error() == Some(libc::EINVAL) { Ok(()) } else { Err(error) }
-        })?;
+        advise_huge(chunk.range(), slot_bytes.is_multiple_of(HUGE))?;
         on_chunk(chunk.range())?;
         let first = (this.chunks.len() * CHUNK_SLOTS) as u32;
         assert!(first + (CHUNK_SLOTS as u32) < 1 << CLASS_SHIFT, "slots of one class exhausted");
