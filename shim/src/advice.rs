@@ -22,6 +22,7 @@ hooks! {
             Some(error) => Verdict::Fail(error),
             None => Verdict::Pass,
         },
+        panicked: maps::unless_viewed(addr as usize, len, Verdict::Done(0)),
     }
 
     /// `posix_madvise(3)`: returns the error number and leaves errno alone.
@@ -39,6 +40,7 @@ hooks! {
             Some(error) => Verdict::Done(error),
             None => Verdict::Pass,
         },
+        panicked: maps::unless_viewed(addr as usize, len, Verdict::Done(0)),
     }
 
     /// `posix_fadvise(2)`: on a file that a view serves, advice would fill the page cache with it.
@@ -57,18 +59,21 @@ hooks! {
     fn mlock(addr: *const c_void, len: size_t) -> c_int {
         early: raw!(SYS_mlock, addr, len; |_| 0),
         decide: lock(libc::SYS_mlock, addr as usize, len, 0),
+        panicked: maps::unless_viewed(addr as usize, len, Verdict::Done(0)),
     }
 
     /// `mlock2(2)`: see `mlock`.
     fn mlock2(addr: *const c_void, len: size_t, flags: c_uint) -> c_int {
         early: raw!(SYS_mlock2, addr, len, flags; |_| 0),
         decide: lock(libc::SYS_mlock2, addr as usize, len, flags as usize),
+        panicked: maps::unless_viewed(addr as usize, len, Verdict::Done(0)),
     }
 
     /// `munlock(2)`: see `mlock`.
     fn munlock(addr: *const c_void, len: size_t) -> c_int {
         early: raw!(SYS_munlock, addr, len; |_| 0),
         decide: lock(libc::SYS_munlock, addr as usize, len, 0),
+        panicked: maps::unless_viewed(addr as usize, len, Verdict::Done(0)),
     }
 
     /// `msync(2)`: a view has nothing to write back.

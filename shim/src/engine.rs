@@ -8,7 +8,7 @@ use std::sync::{Arc, OnceLock};
 use ggpager_core::config::Settings;
 use ggpager_core::pager::Pager;
 
-use crate::{exit, fork, log, sys};
+use crate::{exit, fork, inject, log, sys};
 
 /// How the names of all our variables begin.
 const VARIABLES: &CStr = c"GGPAGER";
@@ -40,6 +40,7 @@ pub fn is_active() -> bool {
 /// For the constructor: hooks act from now on, unless the environment says `GGPAGER=off`.
 pub fn start() {
     log::catch_panics();
+    inject::arm();
     // The variables are read here, while there is one thread as a rule: the program may change its
     // environment later. A process that no variable concerns pays one walk through `environ`.
     let enabled = !mentioned() || environment().settings.enabled;

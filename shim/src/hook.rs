@@ -68,13 +68,14 @@ pub fn answer<R: Answer>(result: Result<usize, c_int>, convert: impl FnOnce(usiz
 /// and for all together `resolve()`, which the constructor calls.
 ///
 /// `early` serves before the constructor has run. `decide` gives a [`Verdict`]; it runs only while
-/// the library is active, may panic, and must not call anything that is a cancellation point.
+/// the library is active, may panic, and must not call anything that is a cancellation point. After a
+/// panic comes the real call, or what `panicked` says where that would harm a view.
 /// The ABI is `C-unwind` because pthread_cancel unwinds through the real call: the frames in between
 /// have nothing to drop.
 macro_rules! hooks {
     ($($(#[$doc:meta])* fn $name:ident($($arg:ident: $type:ty),* $(,)?) -> $result:ty {
         early: $early:expr,
-        decide: $decide:expr $(,)?
+        decide: $decide:expr $(, panicked: $panicked:expr)? $(,)?
     })*) => {
         $(
             pub(crate) mod $name {
@@ -115,16 +116,19 @@ macro_rules! hooks {
                 use $crate::hook::{Answer, Verdict};
                 let counted = if $crate::engine::is_active() {
                     let saved = $crate::sys::errno();
-                    let verdict = std::panic::catch_unwind(|| -> Verdict<$result> { $decide });
+                    let verdict = std::panic::catch_unwind(|| -> Verdict<$result> {
+                        $crate::inject::point(stringify!($name));
+                        $decide
+                    });
                     $crate::sys::set_errno(saved);
-                    match verdict {
-                        Ok(Verdict::Done(value)) => return value,
-                        Ok(Verdict::Fail(error)) => {
+                    match verdict.unwrap_or_else(|_| $crate::hook::first!($($panicked,)? Verdict::Pass)) {
+                        Verdict::Done(value) => return value,
+                        Verdict::Fail(error) => {
                             $crate::sys::set_errno(error);
                             return <$result as Answer>::FAILED;
                         }
-                        Ok(Verdict::PassCounted(unit)) => unit,
-                        Ok(Verdict::Pass) | Err(_) => 0,
+                        Verdict::PassCounted(unit) => unit,
+                        Verdict::Pass => 0,
                     }
                 } else {
                     0
@@ -145,6 +149,14 @@ macro_rules! hooks {
     };
 }
 pub(crate) use hooks;
+
+/// The first of one or two expressions.
+macro_rules! first {
+    ($first:expr $(, $second:expr)?) => {
+        $first
+    };
+}
+pub(crate) use first;
 
 /// A hook's `early`: the raw system call.
 macro_rules! raw {

@@ -13,8 +13,8 @@
 //! 3. **No stdio, no `log` of the host**: `log.rs` formats on the stack and makes one system call.
 //! 4. **errno** is the real call's or, where there is none, what it was before, or the error that
 //!    the kernel would have given.
-//! 5. **A panic never leaves a hook**: deciding is caught, and a panic there means the real call.
-//!    The real call is made outside of that net, because the cancellation of a thread unwinds
+//! 5. **A panic never leaves a hook**: deciding is caught, and a panic there means the real call (on a
+//!    view, where that would do harm, no effect or an error). The real call is made outside of that net, because the cancellation of a thread unwinds
 //!    through it.
 //! 6. **What is not about a model is not our business**: the common path is a few loads.
 //! 7. **In a forked child everything is inert**: a child must not wait for a pager thread that it
@@ -27,6 +27,7 @@ mod engine;
 mod exit;
 mod fork;
 mod hook;
+mod inject;
 mod io_in;
 mod io_out;
 mod log;

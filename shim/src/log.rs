@@ -93,7 +93,11 @@ pub fn catch_panics() {
         /// Relaxed: a second line would do no harm.
         static SAID: AtomicBool = AtomicBool::new(false);
         if !SAID.swap(true, Ordering::Relaxed) {
-            log::error!("internal error, falling back: {panic}");
+            let payload = panic.payload();
+            let said = payload.downcast_ref::<&str>().copied();
+            let said = said.or_else(|| payload.downcast_ref::<String>().map(String::as_str)).unwrap_or("a panic");
+            let (file, line) = panic.location().map_or(("?", 0), |place| (place.file(), place.line()));
+            log::error!("internal error, falling back: panicked at {file}:{line}: {said}");
         }
     }));
 }

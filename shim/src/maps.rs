@@ -32,18 +32,22 @@ hooks! {
     fn mmap(addr: *mut c_void, len: size_t, prot: c_int, flags: c_int, fd: c_int, offset: off_t) -> *mut c_void {
         early: raw!(SYS_mmap, addr, len, prot, flags, fd, offset; |start| start as *mut c_void),
         decide: map(addr, len, prot, flags, fd, offset),
+        panicked: unless_viewed(addr as usize, len, Verdict::Fail(libc::ENOMEM)),
     }
 
     /// `mmap64(2)`: the same function under its other name.
     fn mmap64(addr: *mut c_void, len: size_t, prot: c_int, flags: c_int, fd: c_int, offset: off_t) -> *mut c_void {
         early: raw!(SYS_mmap, addr, len, prot, flags, fd, offset; |start| start as *mut c_void),
         decide: map(addr, len, prot, flags, fd, offset),
+        panicked: unless_viewed(addr as usize, len, Verdict::Fail(libc::ENOMEM)),
     }
 
     /// `munmap(2)`: ends views or parts of them.
     fn munmap(addr: *mut c_void, len: size_t) -> c_int {
         early: raw!(SYS_munmap, addr, len; |_| 0),
         decide: unmap(addr as usize, len),
+        // The view stays: the pager would take what comes to its addresses for a part of it.
+        panicked: unless_viewed(addr as usize, len, Verdict::Done(0)),
     }
 
     /// `mremap(2)`: a view that is moved or resized becomes an ordinary mapping first.
@@ -57,6 +61,12 @@ hooks! {
                 false => verdict,
             }
         },
+        panicked: match unless_viewed(old as usize, old_len, Verdict::Fail(libc::ENOMEM)) {
+            Verdict::Pass if flags & libc::MREMAP_FIXED != 0 => {
+                unless_viewed(new as usize, len, Verdict::Fail(libc::ENOMEM))
+            }
+            verdict => verdict,
+        },
     }
 
     /// `mprotect(2)`: a view is readable already; any other protection ends it.
@@ -69,6 +79,7 @@ hooks! {
             }),
             false => hand_over(addr as usize, len),
         },
+        panicked: unless_viewed(addr as usize, len, Verdict::Fail(libc::ENOMEM)),
     }
 }
 
@@ -110,6 +121,11 @@ fn map_model(fd: c_int, offset: u64, len: usize, kind: c_int) -> Option<*mut c_v
             None
         }
     }
+}
+
+/// After a panic: `answer` where the real call would change a view behind the pager's back.
+pub fn unless_viewed<R>(start: usize, len: usize, answer: Verdict<R>) -> Verdict<R> {
+    if views::overlaps(start, len.max(1)) && crate::fork::is_own_memory() { answer } else { Verdict::Pass }
 }
 
 fn unmap(start: usize, len: usize) -> Verdict<c_int> {

@@ -8,7 +8,7 @@ use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crossbeam_channel::Receiver;
 
@@ -42,6 +42,13 @@ struct Waiter {
     address: usize,
 }
 
+/// What the user has been told: once is enough.
+#[derive(Debug, Default)]
+struct Warned {
+    budget: bool,
+    memory: bool,
+}
+
 /// What the pager thread owns.
 pub struct Engine {
     // Dropped first: the ring's end cancels or completes what is in flight before frames go.
@@ -69,6 +76,7 @@ pub struct Engine {
     read_bytes: u32,
     meter: Meter,
     trace: Option<Trace>,
+    warned: Warned,
     events: Vec<Event>,
     faults: Vec<Fault>,
 }
@@ -127,6 +135,7 @@ impl Engine {
             read_bytes,
             meter,
             trace,
+            warned: Warned::default(),
             events: Vec::with_capacity(256),
             faults: Vec::with_capacity(256),
         })
@@ -148,37 +157,63 @@ impl Engine {
         }
     }
 
-    /// Replaces every view by an ordinary mapping of its file, whatever state the engine is in: the
-    /// program goes on with the same bytes. Whoever still sleeps in a view is woken when the engine
-    /// is dropped and with it the userfaultfd closed.
+    /// Replaces every view by an ordinary mapping of its file, whatever state the engine is in, and
+    /// wakes whoever sleeps there: the program goes on with the same bytes.
     pub fn hand_over_everything(&mut self) {
-        for view in self.views.drain(..).flatten() {
-            for run in &view.live {
+        for view in self.views.iter_mut().flatten() {
+            for run in std::mem::take(&mut view.live) {
                 if let Err(error) = view.file.map_over(run.clone(), view.offset_of(run.start)) {
                     log::error!("a view could not be handed over to the kernel: {error}");
+                    // A touch is then an error that the program sees; a hole would read as zeros.
+                    let _ = super::region::unmap(run.clone());
                 }
                 let _ = super::views::remove(run.start, run.len());
+                self.uffd.wake(run);
             }
         }
     }
 
+    /// Waits until no read is in flight; false when that takes longer than a broken drive should
+    /// matter. A read that is in flight still writes to its frame.
+    pub fn drain(&mut self) -> io::Result<bool> {
+        const DRAIN_MAX: Duration = Duration::from_secs(2);
+        let start = Instant::now();
+        loop {
+            for event in self.events.drain(..) {
+                if let Event::Done { token, .. } = event {
+                    self.reads.take_part(token);
+                }
+            }
+            let left = DRAIN_MAX.saturating_sub(start.elapsed());
+            if self.reads.parts() == 0 || left.is_zero() {
+                return Ok(self.reads.parts() == 0);
+            }
+            self.io.wait(&mut self.events, Some(left))?;
+        }
+    }
+
+    /// Ends without giving anything back: reads that are still in flight may write to their frames
+    /// and read from their files at any time. Nobody sleeps in a view any more.
+    pub fn abandon(mut self) {
+        // Senders of commands see the end.
+        self.commands = crossbeam_channel::never();
+        std::mem::forget(self);
+    }
+
     /// Waits for something to happen and serves faults and completions; starts no reads.
     fn step(&mut self) -> io::Result<()> {
-        let mut events = std::mem::take(&mut self.events);
-        events.clear();
         let limit = self.governor.as_ref().map(|_| ADJUST_EVERY);
-        self.io.wait(&mut events, limit)?;
+        self.io.wait(&mut self.events, limit)?;
+        let faults = self.events.contains(&Event::Faults);
         // Completions first: a fault that comes with its own block's completion is then a short one.
-        for event in &events {
-            if let Event::Done { token, result } = *event {
+        // Whatever panics, `events` holds those that have not been served.
+        self.events.reverse();
+        while let Some(event) = self.events.pop() {
+            if let Event::Done { token, result } = event {
                 self.read_ended(token, result)?;
             }
         }
-        if events.contains(&Event::Faults) {
-            self.read_faults()?;
-        }
-        self.events = events;
-        Ok(())
+        if faults { self.read_faults() } else { Ok(()) }
     }
 
     fn read_faults(&mut self) -> io::Result<()> {

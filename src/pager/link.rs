@@ -111,8 +111,12 @@ fn serve(setup: Setup, wrap_io: Option<Arc<WrapIo>>, up: impl FnOnce(io::Result<
     if let Some(why) = why {
         log::error!("the pager has stopped: {why}; the kernel serves the model from now on, see `ggpager doctor`");
     }
-    // Closing the userfaultfd wakes whoever still sleeps in a view.
-    let _ = catch_unwind(AssertUnwindSafe(|| drop(engine)));
+    match catch_unwind(AssertUnwindSafe(|| engine.drain())) {
+        // Closing the userfaultfd wakes whoever still sleeps in a view.
+        Ok(Ok(true)) => drop(catch_unwind(AssertUnwindSafe(|| drop(engine)))),
+        // The frames, and the descriptors that are read from, may not become anybody else's.
+        _ => engine.abandon(),
+    }
 }
 
 /// Blocks every signal on this thread, and so on threads that it starts, until dropped: signals of

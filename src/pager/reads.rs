@@ -46,6 +46,11 @@ impl Reads {
         self.records.live
     }
 
+    /// Parts in flight.
+    pub fn parts(&self) -> usize {
+        self.parts.live
+    }
+
     /// Adds a record; gives its index.
     pub fn add(&mut self, record: Record) -> u32 {
         self.records.insert(record)

@@ -32,7 +32,7 @@ impl Engine {
                     self.add_view(View { ids: 0..0, live, range: range.clone(), offset, file, layout })?;
                     self.governor = governor;
                     let enough = self.set_budget(budget_bytes);
-                    if enough > budget_bytes {
+                    if enough > budget_bytes && !std::mem::replace(&mut self.warned.budget, true) {
                         log::warn!("a budget of {budget_bytes} bytes is too small; it becomes {enough} bytes");
                     }
                     Ok(range)

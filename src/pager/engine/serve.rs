@@ -10,7 +10,7 @@ use super::super::reads::{Part, Record};
 use super::super::region::PAGE;
 use super::super::uffd::Fault;
 use super::{Engine, Waiter};
-use crate::policy::{BlockId, Need, Placement, State, Touch};
+use crate::policy::{BlockId, Need, Placement, State, Touch, min_budget_bytes};
 
 /// Times a read is tried again without progress before the block is given to the kernel.
 const RETRIES_MAX: u32 = 3;
@@ -60,6 +60,9 @@ impl Engine {
         while let Some(&id) = self.demand.front() {
             if self.table.state(id) == State::Absent {
                 if !self.make_room(Some(id), Need::Demand) {
+                    if self.reads.blocks() == 0 {
+                        return Err(io::Error::other("a bug (the policy names no victim)"));
+                    }
                     // Every frame is being read into; the next completion makes room.
                     return Ok(());
                 }
@@ -115,14 +118,17 @@ impl Engine {
         let place = self.place(id);
         let frame = match self.fill.acquire(&place) {
             Ok(frame) => frame,
-            Err(error) if self.table.held_bytes() > 0 => {
-                log::warn!("no memory for a frame ({error}); the budget becomes {} bytes", self.table.held_bytes());
-                self.table.set_budget(self.table.held_bytes());
+            Err(error) if self.table.held_bytes() >= min_budget_bytes(&self.table) => {
+                let bytes = self.table.held_bytes();
+                self.warn_of_memory(&error, "the pool does not grow any more");
+                self.table.set_budget(bytes);
+                self.meter.stats.budget_bytes = bytes;
                 self.policy.budget_changed(&self.table);
                 return Ok(false);
             }
+            // With fewer frames threads would take them from each other without getting on.
             Err(error) => {
-                log::warn!("no memory for a single frame ({error})");
+                self.warn_of_memory(&error, "the kernel serves what finds none");
                 self.give_up(id)?;
                 return Ok(true);
             }
@@ -139,6 +145,13 @@ impl Engine {
             self.start_part(Part { record, start, len, retries: 0, buffered: false })?;
         }
         Ok(true)
+    }
+
+    /// Once, and in plain words.
+    fn warn_of_memory(&mut self, error: &io::Error, what: &str) {
+        if !std::mem::replace(&mut self.warned.memory, true) {
+            log::warn!("no memory for more frames ({error}): {what}");
+        }
     }
 
     fn start_part(&mut self, part: Part) -> io::Result<()> {
