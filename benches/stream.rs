@@ -108,13 +108,14 @@ fn null_consumer(file: &ModelFile, offsets: &[u64], depth: u32, len: usize, time
     }
 }
 
-/// What fio reads: GB/s, `None` where there is no fio.
-fn fio(path: &Path, depth: u32, len: usize, time: Duration) -> Option<f64> {
+/// What fio reads in a cycle over the first `bytes` of the file: GB/s, `None` where there is no fio.
+fn fio(path: &Path, bytes: u64, depth: u32, len: usize, time: Duration) -> Option<f64> {
     let output = Command::new("fio")
         .args(["--name=stream", "--rw=read", "--direct=1", "--ioengine=io_uring", "--time_based"])
         .args(["--output-format=json", "--readonly", "--allow_file_create=0"])
         .arg(format!("--filename={}", path.display()))
         .arg(format!("--bs={len}"))
+        .arg(format!("--size={bytes}"))
         .arg(format!("--iodepth={depth}"))
         .arg(format!("--runtime={}ms", time.as_millis()))
         .output()
@@ -155,7 +156,7 @@ fn main() -> io::Result<()> {
     for round in 1..=rounds {
         let null = null_consumer(&model, &offsets, depth, HUGE, time)?;
         let (rate, stats, per_cycle) = through_the_pager(&pager, base, bytes as usize, time);
-        let fio = fio(&file.path, depth, HUGE, time);
+        let fio = fio(&file.path, streamed * HUGE as u64, depth, HUGE, time);
         // The drive may change its mind within a round: both neighbours of the pager's turn count.
         let null = (null + null_consumer(&model, &offsets, depth, HUGE, time)?) / 2.0;
         println!(
