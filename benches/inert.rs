@@ -26,8 +26,7 @@ fn library() -> io::Result<PathBuf> {
         .filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok())
         .flat_map(|message| message["filenames"].as_array().cloned().unwrap_or_default())
         .filter_map(|name| name.as_str().map(PathBuf::from))
-        .filter(|name| name.file_name() == Some(OsStr::new("libggpager.so")))
-        .next_back()
+        .find(|name| name.file_name() == Some(OsStr::new("libggpager.so")))
         .ok_or_else(|| io::Error::other("the library does not build"))
 }
 

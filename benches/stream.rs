@@ -20,7 +20,7 @@ use ggpager::config::{BudgetSetting, ByteSize, IoRung, Settings, Strategy};
 use ggpager::pager::Pager;
 use ggpager::pager::file::{ModelFile, Sharing};
 use ggpager::pager::io::{Event, Io, Read, uring::Uring};
-use ggpager::pager::region::{HUGE, PAGE, Region, populate};
+use ggpager::pager::region::{HUGE, PAGE, Region, advise, populate};
 use ggpager::stats::Stats;
 use rustix::event::{EventfdFlags, eventfd};
 
@@ -70,15 +70,17 @@ fn through_the_pager(pager: &Pager, base: usize, bytes: usize, time: Duration) -
     (read / GB / seconds, changed, read / cycles)
 }
 
-/// Reads the file in order with nothing else to do: GB/s.
-fn null_consumer(file: &ModelFile, depth: u32, len: usize, time: Duration) -> io::Result<f64> {
+/// Reads the blocks at `offsets` in a cycle with nothing else to do: GB/s. As many different bytes as
+/// the pager reads in a cycle, and as far apart: a drive with a cache would else be another drive.
+fn null_consumer(file: &ModelFile, offsets: &[u64], depth: u32, len: usize, time: Duration) -> io::Result<f64> {
     let quiet = || eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK);
     let (one, two) = (quiet()?, quiet()?);
     let mut engine = Uring::new(IoRung::UringDirect, one.as_raw_fd(), two.as_raw_fd(), depth)?;
     let memory = Region::reserve(depth as usize * HUGE, 0)?;
+    advise(memory.range(), rustix::mm::Advice::LinuxHugepage)?;
     populate(memory.range())?;
     let fd: RawFd = file.read_fd().0;
-    let (mut next, mut in_flight, mut total) = (0u64, 0, 0u64);
+    let (mut next, mut in_flight, mut total) = (0, 0, 0u64);
     let mut events = Vec::new();
     let start = Instant::now();
     let mut free: Vec<u64> = (0..u64::from(depth)).collect();
@@ -86,12 +88,9 @@ fn null_consumer(file: &ModelFile, depth: u32, len: usize, time: Duration) -> io
         let over = start.elapsed() >= time;
         while !over && let Some(slot) = free.pop() {
             let addr = memory.start() + slot as usize * HUGE;
-            engine.start(Read { fd, addr, len: len as u32, offset: next, token: slot })?;
+            engine.start(Read { fd, addr, len: len as u32, offset: offsets[next], token: slot })?;
             in_flight += 1;
-            next += len as u64;
-            if next + len as u64 > file.bytes() {
-                next = 0;
-            }
+            next = (next + 1) % offsets.len();
         }
         if in_flight == 0 {
             return Ok(total as f64 / GB / start.elapsed().as_secs_f64());
@@ -109,13 +108,14 @@ fn null_consumer(file: &ModelFile, depth: u32, len: usize, time: Duration) -> io
     }
 }
 
-/// What fio reads: GB/s, `None` where there is no fio.
-fn fio(path: &Path, depth: u32, len: usize, time: Duration) -> Option<f64> {
+/// What fio reads in a cycle over the first `bytes` of the file: GB/s, `None` where there is no fio.
+fn fio(path: &Path, bytes: u64, depth: u32, len: usize, time: Duration) -> Option<f64> {
     let output = Command::new("fio")
         .args(["--name=stream", "--rw=read", "--direct=1", "--ioengine=io_uring", "--time_based"])
         .args(["--output-format=json", "--readonly", "--allow_file_create=0"])
         .arg(format!("--filename={}", path.display()))
         .arg(format!("--bs={len}"))
+        .arg(format!("--size={bytes}"))
         .arg(format!("--iodepth={depth}"))
         .arg(format!("--runtime={}ms", time.as_millis()))
         .output()
@@ -149,14 +149,16 @@ fn main() -> io::Result<()> {
         common::read_ahead_kb(&file.path)
     );
     scan(base, bytes as usize);
-    scan(base, bytes as usize);
+    let (_, _, per_cycle) = through_the_pager(&pager, base, bytes as usize, Duration::from_millis(1));
+    let (blocks, streamed) = (bytes / HUGE as u64, (per_cycle as u64 / HUGE as u64).max(1));
+    let offsets: Vec<u64> = (0..streamed).map(|i| i * blocks / streamed * HUGE as u64).collect();
     let (mut ours, mut of_null, mut of_fio) = (Vec::new(), Vec::new(), Vec::new());
     for round in 1..=rounds {
-        let null = null_consumer(&model, depth, HUGE, time)?;
+        let null = null_consumer(&model, &offsets, depth, HUGE, time)?;
         let (rate, stats, per_cycle) = through_the_pager(&pager, base, bytes as usize, time);
-        let fio = fio(&file.path, depth, HUGE, time);
+        let fio = fio(&file.path, streamed * HUGE as u64, depth, HUGE, time);
         // The drive may change its mind within a round: both neighbours of the pager's turn count.
-        let null = (null + null_consumer(&model, depth, HUGE, time)?) / 2.0;
+        let null = (null + null_consumer(&model, &offsets, depth, HUGE, time)?) / 2.0;
         println!(
             "round {round}: pager {rate:.3} GB/s, null consumer {null:.3}, fio {}; of null {:.1} %; {:.2} GB a cycle, \
              faults: {} demand, {} in flight; {:.2} s reading, {:.2} s of CPU",

@@ -51,7 +51,9 @@ int main(int argc, char **argv) {
     /* Whatever comes to the addresses of unmapped parts keeps its content while blocks are evicted. */
     REQUIRE(munmap(model + 10 * MIB, 10 * MIB) == 0);
     for (int i = 0; i < STRANGERS; i++) {
-        strangers[i] = mmap(NULL, 2 * MIB, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+        /* The first ones into the hole, if there is one. */
+        char *hint = i < 5 ? model + 10 * MIB + i * 2 * MIB : NULL;
+        strangers[i] = mmap(hint, 2 * MIB, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
         REQUIRE(strangers[i] != MAP_FAILED);
         memset(strangers[i], 7 + i, 2 * MIB);
     }
