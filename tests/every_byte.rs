@@ -122,3 +122,32 @@ fn every_rung_gives_every_byte() {
 fn a_gigabyte_through_sixty_four_megabytes() {
     run((1 << 30) + 5, 64 << 20, 8, 600, FillRung::Move, IoRung::UringDirect, Strategy::Demand);
 }
+
+/// A madvise that no hook sees takes pages away behind the pager's back.
+#[test]
+fn pages_that_vanish_come_back() {
+    let bytes = 64u64 << 20;
+    for fill in FillRung::ALL {
+        let file = make_file(bytes);
+        let settings = Settings {
+            budget: BudgetSetting::Percent(100.0),
+            strategy: Strategy::Demand,
+            fill: Some(*fill),
+            ..Settings::default()
+        };
+        let pager = Pager::new(settings);
+        let base = pager.map(file.as_fd(), 0, bytes as usize, Sharing::Shared).expect("a view") as usize;
+        for round in 0..3 {
+            for page in 0..bytes as usize / PAGE {
+                check_page(base, page, bytes);
+            }
+            let (start, len) = (base + (round << 20), 3 << 20);
+            // SAFETY: the view is this test's, and nobody else reads it now.
+            assert_eq!(unsafe { libc::madvise(start as *mut _, len, libc::MADV_DONTNEED) }, 0);
+        }
+        for page in 0..bytes as usize / PAGE {
+            check_page(base, page, bytes);
+        }
+        pager.unmap(base, bytes as usize).expect("unmapping");
+    }
+}

@@ -127,6 +127,14 @@ pub fn advise_huge(range: Range<usize>, huge: bool) -> io::Result<()> {
     }
 }
 
+/// Whether the page at `page` is mapped and in memory (mincore(2)); true when the kernel does not say.
+pub fn is_resident(page: usize) -> bool {
+    let mut answer = 1u8;
+    // SAFETY: one page asks for one byte, which is ours. libc's own symbol could be hooked.
+    let failed = unsafe { libc::syscall(libc::SYS_mincore, page, PAGE, &mut answer) } != 0;
+    failed || answer & 1 == 1
+}
+
 /// Allocates the pages of `range` now instead of at the first touch. Linux 5.14; earlier kernels
 /// give `EINVAL`.
 pub fn populate(range: Range<usize>) -> io::Result<()> {

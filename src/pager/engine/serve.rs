@@ -28,6 +28,10 @@ impl Engine {
             State::Absent => Touch::Absent,
             State::Reading => Touch::Reading,
             State::Staged => Touch::Staged,
+            State::Present if !self.fill.is_intact(fault.address) => {
+                self.evict(id);
+                Touch::Absent
+            }
             // Answered since the event was queued.
             State::Present | State::Poisoned | State::Gone => {
                 self.uffd.wake(page);

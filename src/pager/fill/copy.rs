@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use rustix::mm::Advice;
 
-use super::super::region::{HUGE, Region, advise};
+use super::super::region::{HUGE, Region, advise, is_resident};
 use super::super::uffd::{Track, Uffd};
 use super::pool::Pool;
 use super::{Fill, Frame, Place, until_done};
@@ -67,6 +67,10 @@ impl Fill for Copy {
 
     fn evict(&mut self, place: &Place) {
         let _ = advise(place.range(), Advice::LinuxDontNeed);
+    }
+
+    fn is_intact(&mut self, page: usize) -> bool {
+        is_resident(page)
     }
 
     fn discard(&mut self, _place: &Place, frame: Frame) {

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use rustix::mm::Advice;
 
-use super::super::region::{HUGE, Region, advise, advise_huge};
+use super::super::region::{HUGE, Region, advise, advise_huge, is_resident};
 use super::super::uffd::{Track, Uffd, feature};
 use super::pool::Pool;
 use super::{Fill, Frame, Place, until_done};
@@ -111,6 +111,10 @@ impl Fill for Flip {
                 let _ = advise(place.range(), Advice::LinuxDontNeed);
             }
         }
+    }
+
+    fn is_intact(&mut self, page: usize) -> bool {
+        is_resident(page)
     }
 
     fn discard(&mut self, _place: &Place, frame: Frame) {

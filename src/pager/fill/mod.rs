@@ -75,6 +75,11 @@ pub trait Fill {
     /// Takes the block out of the view; its content is lost.
     fn evict(&mut self, place: &Place);
 
+    /// A touch of `page`, which belongs to a block in the view, became an event. False when the page
+    /// has been taken away behind the pager's back (a madvise that no hook saw) and its content is
+    /// lost; true when the page is there (again), as it is when the event was a late one.
+    fn is_intact(&mut self, page: usize) -> bool;
+
     /// Gives up a frame that is not in the view.
     fn discard(&mut self, place: &Place, frame: Frame);
 

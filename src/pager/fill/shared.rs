@@ -12,7 +12,7 @@ use std::sync::Arc;
 use rustix::fs::{FallocateFlags, MemfdFlags};
 use rustix::mm::Advice;
 
-use super::super::region::{HUGE, Region, advise, page_ceil};
+use super::super::region::{HUGE, PAGE, Region, advise, page_ceil};
 use super::super::uffd::{Track, Uffd, feature, raise};
 use super::{Fill, Frame, Place, until_done};
 use crate::config::FillRung;
@@ -109,6 +109,13 @@ impl Fill for Shared {
 
     fn evict(&mut self, place: &Place) {
         self.free(place.range());
+    }
+
+    fn is_intact(&mut self, page: usize) -> bool {
+        match self.uffd.map_existing(page, PAGE) {
+            Ok(_) => true,
+            Err((_, error)) => error.raw_os_error() == Some(libc::EEXIST),
+        }
     }
 
     fn discard(&mut self, place: &Place, _frame: Frame) {
