@@ -14,8 +14,7 @@ use crossbeam_channel::Receiver;
 
 use super::command::Command;
 use super::fill::{self, Fill, Frame};
-use super::io::{self as ladder, Event, Io};
-use super::link::WrapIo;
+use super::io::{self as ladder, Event, Io, WrapIo};
 use super::meter::Meter;
 use super::reads::Reads;
 use super::trace::Trace;

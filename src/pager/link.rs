@@ -10,15 +10,13 @@ use rustix::event::{EventfdFlags, eventfd};
 
 use super::command::Command;
 use super::engine::{Engine, Setup};
-use super::io::{Io, threads};
+use super::io::{WrapIo, threads};
 use super::uffd::raise;
 use crate::config::{Settings, Strategy};
 use crate::policy::{self, Policy};
 
 /// Makes a policy.
 pub type MakePolicy = dyn Fn(Strategy) -> Box<dyn Policy> + Send + Sync;
-/// Puts something around the I/O rung.
-pub type WrapIo = dyn Fn(Box<dyn Io>) -> Box<dyn Io> + Send + Sync;
 
 /// Parts of the pager that tests replace.
 #[derive(Default)]

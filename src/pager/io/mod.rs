@@ -55,6 +55,9 @@ pub trait Io {
     fn wait(&mut self, events: &mut Vec<Event>, timeout: Option<Duration>) -> io::Result<()>;
 }
 
+/// Puts something around a rung; tests put faults in.
+pub type WrapIo = dyn Fn(Box<dyn Io>) -> Box<dyn Io> + Send + Sync;
+
 /// The best rung that this machine has, or the forced one.
 pub fn choose(forced: Option<IoRung>, uffd: RawFd, commands: RawFd, depth: u32) -> io::Result<Box<dyn Io>> {
     let rung = forced.unwrap_or(IoRung::UringDirect);
