@@ -2,9 +2,12 @@
 //! computation is expected to need them.
 //!
 //! The file is cut at multiples of 2 MiB into *cells*, so that a cell can be one huge page. A cell
-//! is one block, except where an embedding table covers it whole: single rows of that are read at
-//! random, so it is cut into small blocks.
+//! is one block, except where nothing in it is read from end to end: embedding tables, of which
+//! single rows are read, and expert tensors, of which the router chooses slices, are cut into smaller
+//! blocks. Who touches a slice will read the rest of it, and the same expert's slices of the layer's
+//! other tensors: the block's *companions*.
 
+use std::collections::HashMap;
 use std::ops::Range;
 
 use super::region::{HUGE, page_ceil};
@@ -13,6 +16,19 @@ use crate::policy::{Block, Role};
 /// Size of a block of embedding rows, in bytes.
 pub const ROW_BLOCK: usize = 16 << 10;
 
+/// Size of a block of expert slices, in bytes: small beside a slice (about a megabyte), so that
+/// little is read besides it, and large enough for a drive.
+pub const EXPERT_BLOCK: usize = 256 << 10;
+
+/// The size of blocks of a role, in bytes.
+fn block_bytes(role: Role) -> usize {
+    match role {
+        Role::Cyclic => HUGE,
+        Role::Row => ROW_BLOCK,
+        Role::Expert { .. } => EXPERT_BLOCK,
+    }
+}
+
 /// A part of the file with one role, in the expected order of reading.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Piece {
@@ -20,6 +36,16 @@ pub struct Piece {
     pub bytes: Range<u64>,
     /// What it holds.
     pub role: Role,
+    /// The expert whose slice it is, if it is one.
+    pub expert: Option<u32>,
+}
+
+/// The slice of one expert in one tensor.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Slice {
+    bytes: Range<u64>,
+    layer: u32,
+    expert: u32,
 }
 
 /// The blocks of one view.
@@ -34,6 +60,10 @@ pub struct Layout {
     /// Indexes of cyclic blocks in the expected order of reading. A block that several tensors
     /// share occurs once for each time that it is expected to be read anew.
     pub order: Vec<u32>,
+    /// Expert slices, by offset.
+    slices: Vec<Slice>,
+    /// Indexes of `slices` by layer and expert, in the expected order of reading.
+    siblings: HashMap<(u32, u32), Vec<u32>>,
 }
 
 impl Layout {
@@ -49,7 +79,7 @@ impl Layout {
             layout.cells.push(layout.blocks.len() as u32);
             let start = (base + (cell * HUGE) as u64).max(extent.start);
             let stop = (base + ((cell + 1) * HUGE) as u64).min(end);
-            let step = if *role == Role::Row { ROW_BLOCK } else { HUGE };
+            let step = block_bytes(*role);
             let mut offset = start;
             while offset < stop {
                 let len = (stop - offset).min(step as u64 - offset % step as u64) as u32;
@@ -59,7 +89,39 @@ impl Layout {
             }
         }
         layout.order = layout.expected_order(pieces);
+        layout.take_slices(extent.start..end, pieces);
         layout
+    }
+
+    fn take_slices(&mut self, extent: Range<u64>, pieces: &[Piece]) {
+        let slice = |piece: &Piece| {
+            let Role::Expert { layer } = piece.role else { return None };
+            let inside = extent.start <= piece.bytes.start && piece.bytes.end <= extent.end && !piece.bytes.is_empty();
+            inside.then_some(Slice { bytes: piece.bytes.clone(), layer, expert: piece.expert? })
+        };
+        let read_order: Vec<Slice> = pieces.iter().filter_map(slice).collect();
+        self.slices = read_order.clone();
+        self.slices.sort_by_key(|slice| slice.bytes.start);
+        for slice in &read_order {
+            let index = self.slices.partition_point(|other| other.bytes.start < slice.bytes.start) as u32;
+            self.siblings.entry((slice.layer, slice.expert)).or_default().push(index);
+        }
+    }
+
+    /// The blocks that will be read soon by whoever touches file offset `offset` now, in the expected
+    /// order: the rest of an expert's slice and the slices of the same expert that come after it. None
+    /// outside of expert tensors.
+    pub fn companions(&self, offset: u64) -> impl Iterator<Item = u32> + '_ {
+        let at = self.slices.partition_point(|slice| slice.bytes.end <= offset);
+        let touched = self.slices.get(at).filter(|slice| slice.bytes.contains(&offset));
+        let family = touched.and_then(|slice| self.siblings.get(&(slice.layer, slice.expert)));
+        let later = family.into_iter().flatten().copied().skip_while(move |&index| index as usize != at);
+        later.flat_map(|index| {
+            let bytes = &self.slices[index as usize].bytes;
+            let first = self.index_at(bytes.start);
+            let last = self.index_at(bytes.end - 1);
+            first.zip(last).map_or(0..0, |(first, last)| first..last + 1)
+        })
     }
 
     /// The index of the block that holds the byte at file offset `offset`, which must lie in the
@@ -150,8 +212,8 @@ mod tests {
     #[test]
     fn embedding_rows_are_small_blocks_where_they_fill_a_cell() {
         let pieces = [
-            Piece { bytes: M / 2..3 * M + M / 2, role: Role::Row },
-            Piece { bytes: 3 * M + M / 2..4 * M, role: Role::Cyclic },
+            Piece { bytes: M / 2..3 * M + M / 2, role: Role::Row, expert: None },
+            Piece { bytes: 3 * M + M / 2..4 * M, role: Role::Cyclic, expert: None },
         ];
         let layout = Layout::new(0..4 * M, &pieces);
         let per_cell = HUGE / ROW_BLOCK;
@@ -168,12 +230,40 @@ mod tests {
     #[test]
     fn a_block_shared_by_two_tensors_far_apart_is_expected_twice() {
         let pieces = [
-            Piece { bytes: 0..20 * M + 5, role: Role::Cyclic },
-            Piece { bytes: 40 * M..60 * M, role: Role::Cyclic },
-            Piece { bytes: 20 * M + 5..40 * M, role: Role::Cyclic },
+            Piece { bytes: 0..20 * M + 5, role: Role::Cyclic, expert: None },
+            Piece { bytes: 40 * M..60 * M, role: Role::Cyclic, expert: None },
+            Piece { bytes: 20 * M + 5..40 * M, role: Role::Cyclic, expert: None },
         ];
         let layout = Layout::new(0..60 * M, &pieces);
         assert_eq!(layout.order.iter().filter(|&&index| index == 20).count(), 2);
         assert_eq!(layout.order.len(), 61);
+    }
+
+    #[test]
+    fn an_experts_slices_are_companions() {
+        // Three tensors of four experts each, a slice 900 000 bytes, in another order than they are read.
+        let slice = 900_000u64;
+        let tensor = |start: u64| {
+            (0..4u32).map(move |expert| Piece {
+                bytes: start + u64::from(expert) * slice..start + u64::from(expert + 1) * slice,
+                role: Role::Expert { layer: 7 },
+                expert: Some(expert),
+            })
+        };
+        let (down, gate, up) = (0, 2 * M, 4 * M);
+        let pieces: Vec<Piece> = tensor(gate).chain(tensor(up)).chain(tensor(down)).collect();
+        let layout = Layout::new(0..8 * M, &pieces);
+        let covers = |ids: &[u32], bytes: Range<u64>| {
+            (bytes.start..bytes.end).step_by(4096).all(|offset| ids.contains(&layout.index_at(offset).unwrap()))
+        };
+        let of = |tensor: u64, expert: u64| tensor + expert * slice..tensor + (expert + 1) * slice;
+        let after_gate: Vec<u32> = layout.companions(gate + slice + 5000).collect();
+        for tensor in [gate, up, down] {
+            assert!(covers(&after_gate, of(tensor, 1)));
+        }
+        assert!(after_gate.len() <= 3 * 5, "{after_gate:?}");
+        let after_up: Vec<u32> = layout.companions(up + slice).collect();
+        assert!(covers(&after_up, of(down, 1)) && !covers(&after_up, of(gate, 1)));
+        assert_eq!(layout.companions(8 * M - 1).count(), 0);
     }
 }

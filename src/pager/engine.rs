@@ -29,6 +29,9 @@ const QUEUE_DEPTH: u32 = 16;
 /// Size of one read when neither the user nor a measurement says otherwise: a whole huge block.
 const READ_BYTES: u32 = 2 << 20;
 
+/// So many reads of small blocks may be in flight instead of one of a huge block.
+const SMALL_READS: usize = 4;
+
 /// How often an elastic budget is looked at.
 const ADJUST_EVERY: Duration = Duration::from_millis(50);
 
@@ -101,7 +104,7 @@ impl Engine {
         let fill = fill::choose(&uffd, settings.fill)?;
         let depth = settings.queue_depth.unwrap_or(QUEUE_DEPTH);
         let read_bytes = settings.read_size.map_or(READ_BYTES, |size| size.0 as u32);
-        let parts = depth * (READ_BYTES / read_bytes).max(1);
+        let parts = depth * (READ_BYTES / read_bytes).max(SMALL_READS as u32);
         let mut io = ladder::choose(settings.io, uffd.raw_fd(), setup.bell.as_raw_fd(), parts)?;
         if let Some(wrap) = wrap_io {
             io = wrap(io);

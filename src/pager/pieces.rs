@@ -32,15 +32,16 @@ fn shard_sum(file: &ModelFile) -> Option<u64> {
 
 /// The pieces of a model's tensors.
 pub fn of_model(model: &Model) -> Vec<Piece> {
-    let piece = |tensor: &Tensor| {
-        let role = if model.reads_rows(tensor) {
-            Role::Row
-        } else if let gguf::Role::Experts { .. } = tensor.role {
-            Role::Expert { layer: tensor.layer.unwrap_or(0) }
-        } else {
-            Role::Cyclic
-        };
-        Piece { bytes: tensor.offset..tensor.offset + tensor.bytes, role }
+    let pieces_of = |tensor: &Tensor| -> Vec<Piece> {
+        let piece = |extent: gguf::Extent, role, expert| Piece { bytes: extent.offset..extent.end(), role, expert };
+        match tensor.role {
+            _ if model.reads_rows(tensor) => vec![piece(tensor.extent(), Role::Row, None)],
+            gguf::Role::Experts { .. } => {
+                let role = Role::Expert { layer: tensor.layer.unwrap_or(0) };
+                (0..).zip(tensor.slices()).map(|(expert, slice)| piece(slice, role, Some(expert))).collect()
+            }
+            _ => vec![piece(tensor.extent(), Role::Cyclic, None)],
+        }
     };
-    gguf::decode_order(model).into_iter().map(|index| piece(&model.tensors[index])).collect()
+    gguf::decode_order(model).into_iter().flat_map(|index| pieces_of(&model.tensors[index])).collect()
 }

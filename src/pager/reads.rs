@@ -10,6 +10,8 @@ pub struct Record {
     pub id: BlockId,
     /// Where its bytes go.
     pub frame: Frame,
+    /// Length of the block, in bytes.
+    pub bytes: usize,
     /// Parts that have not completed.
     pub parts_left: u32,
     /// Something went wrong that trying again did not mend.
@@ -37,6 +39,7 @@ pub struct Part {
 #[derive(Debug, Default)]
 pub struct Reads {
     records: Slab<Record>,
+    bytes: usize,
     parts: Slab<Part>,
 }
 
@@ -51,8 +54,14 @@ impl Reads {
         self.parts.live
     }
 
+    /// Bytes of the blocks being read.
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
     /// Adds a record; gives its index.
     pub fn add(&mut self, record: Record) -> u32 {
+        self.bytes += record.bytes;
         self.records.insert(record)
     }
 
@@ -73,7 +82,9 @@ impl Reads {
 
     /// Takes out a record whose parts have all completed.
     pub fn take(&mut self, index: u32) -> Record {
-        self.records.remove(index)
+        let record = self.records.remove(index);
+        self.bytes -= record.bytes;
+        record
     }
 }
 

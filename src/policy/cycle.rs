@@ -19,8 +19,8 @@ use super::{BlockId, BlockTable, Placement, Role, State, Touch};
 /// A stream that was not among this many touches is not being computed now.
 const LIVE_TOUCHES: u64 = 128;
 
-/// Hints remembered at most.
-const HINTS_MAX: usize = 256;
+/// Hints remembered at most: those of a layer's experts.
+const HINTS_MAX: usize = 1024;
 
 /// What a touch asks of the policy around.
 #[derive(Debug, Clone, Copy, Default)]
@@ -200,7 +200,7 @@ impl Cycle {
                 match table.block(id).role {
                     Role::Row if !self.rows.contains(id) => self.rows.push(table, id),
                     Role::Row => {}
-                    _ => self.experts.hold(table, id),
+                    _ => self.experts.expect(table, id),
                 }
                 return Some(id);
             }

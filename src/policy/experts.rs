@@ -14,8 +14,8 @@ const HALF_LIFE_TOUCHES: f64 = 4096.0;
 /// Slices looked at to find a victim: close to the coldest of all, at a bounded price.
 const SAMPLE: usize = 16;
 
-/// The newest slices are in use: not evicted willingly.
-pub(super) const IN_USE: u64 = 16;
+/// The newest blocks are in use, not evicted willingly: those of a layer's chosen experts.
+pub(super) const IN_USE: u64 = 192;
 
 #[derive(Debug, Clone, Copy, Default)]
 struct Heat {
@@ -56,8 +56,13 @@ impl Experts {
         self.hold(table, id);
     }
 
-    /// Takes `id` in without a touch: it is going to be read ahead.
-    pub fn hold(&mut self, table: &BlockTable, id: BlockId) {
+    /// Takes `id` in before its touch: it is going to be read ahead, and is as new as if touched.
+    pub fn expect(&mut self, table: &BlockTable, id: BlockId) {
+        self.heat.insert(id, Heat { touches: self.warmth(id), last: self.clock });
+        self.hold(table, id);
+    }
+
+    fn hold(&mut self, table: &BlockTable, id: BlockId) {
         if !self.contains(id) {
             self.at.insert(id, self.held.len());
             self.held.push(id);

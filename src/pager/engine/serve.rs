@@ -9,7 +9,7 @@ use super::super::io::Read;
 use super::super::reads::{Part, Record};
 use super::super::region::PAGE;
 use super::super::uffd::Fault;
-use super::{Engine, Waiter};
+use super::{Engine, READ_BYTES, SMALL_READS, Waiter};
 use crate::policy::{BlockId, Need, Placement, State, Touch, min_budget_bytes};
 
 /// Times a read is tried again without progress before the block is given to the kernel.
@@ -44,6 +44,7 @@ impl Engine {
         let first = !self.table.is_waited_for(id);
         if first {
             self.policy.touched(&self.table, id, touch, now);
+            self.hint_companions(id, fault.address);
         }
         let waiter = Waiter { since_ns: now, touch, tid: fault.tid, address: fault.address };
         self.waiters.entry(id).or_default().push(waiter);
@@ -57,6 +58,17 @@ impl Engine {
             self.rearm(mark)?;
         }
         Ok(())
+    }
+
+    /// Who reads a part of an expert will read the rest of it.
+    fn hint_companions(&mut self, id: BlockId, address: usize) {
+        let view = self.views[self.table.block(id).view as usize].as_ref().expect("blocks belong to views");
+        for index in view.layout.companions(view.offset_of(address)) {
+            let companion = view.ids.start + index;
+            if companion != id && self.table.state(companion) == State::Absent {
+                self.policy.hinted(&self.table, companion);
+            }
+        }
     }
 
     /// Starts the reads that are wanted: demand first, then what the policy names.
@@ -76,7 +88,7 @@ impl Engine {
             }
             self.demand.pop_front();
         }
-        while self.reads.blocks() < self.depth as usize {
+        while self.has_depth() {
             let Some(id) = self.policy.next_read(&self.table, self.reads.blocks() as u32) else { break };
             assert_eq!(self.table.state(id), State::Absent, "the policy named block {id}, which is not absent");
             if !self.make_room(Some(id), Need::Readahead) || !self.start_read(id)? {
@@ -84,6 +96,13 @@ impl Engine {
             }
         }
         Ok(())
+    }
+
+    /// Whether more should be in flight: counted in bytes, since small blocks need more company, but
+    /// never more than the ring was made for.
+    fn has_depth(&self) -> bool {
+        let depth = self.depth as usize;
+        self.reads.blocks() < depth * SMALL_READS && self.reads.bytes() < depth * READ_BYTES as usize
     }
 
     /// Evicts until a frame for `wanted` fits (or until the budget is kept); false when the policy
@@ -143,7 +162,7 @@ impl Engine {
         let started_ns = self.meter.now_ns();
         let part_bytes = self.read_bytes.min(place.len as u32);
         let parts_left = (place.len as u32).div_ceil(part_bytes);
-        let record = self.reads.add(Record { id, frame, parts_left, failed: false, started_ns });
+        let record = self.reads.add(Record { id, frame, bytes: place.len, parts_left, failed: false, started_ns });
         for start in (0..place.len as u32).step_by(part_bytes as usize) {
             let len = part_bytes.min(place.len as u32 - start);
             self.start_part(Part { record, start, len, retries: 0, buffered: false })?;
