@@ -11,7 +11,7 @@ use super::llama::{Paging, dense, greedy, model, require_same_text, stock, tool}
 fn compare(more: &[&str]) {
     let Some(program) = tool("llama-completion") else { return };
     let model = model(Arch::Llama);
-    let args = greedy(model, "8", more);
+    let args = greedy(model, "16", more);
     let outcome = Paging::USUAL.run(&program, &args, model);
     require_same_text(&stock(&program, &args), &outcome.output, &format!("{more:?}"));
 }
@@ -28,7 +28,7 @@ fn a_split_model_says_what_stock_says() {
     let Some(program) = tool("llama-completion") else { return };
     let model = dense(145_000_000, Some(40_000_000));
     assert!(model.files >= 3, "{model:?}");
-    let args = greedy(model, "8", &[]);
+    let args = greedy(model, "16", &[]);
     let outcome = Paging::USUAL.run(&program, &args, model);
     assert_eq!(outcome.stats.as_ref().expect("paged").views, model.files as u64);
     require_same_text(&stock(&program, &args), &outcome.output, "split");

@@ -18,6 +18,15 @@ use super::support::{Outcome, library, scratch};
 /// Looks at a server that comes up: a tenth of a second apart, as long as a run may take.
 const ATTEMPTS_MAX: u32 = 1000;
 
+/// What the server says about one prompt.
+#[derive(Debug, PartialEq, Eq)]
+struct Answer {
+    prompt_tokens: u64,
+    tokens: Vec<Value>,
+    /// Tokens that a draft model proposed.
+    drafted: u64,
+}
+
 /// A running server; asked to end when dropped.
 struct Server {
     child: Child,
@@ -64,8 +73,8 @@ impl Server {
         Ok((status, body.to_owned()))
     }
 
-    /// The tokens that continue each prompt, all in one request.
-    fn complete(&self, prompts: &[Vec<u32>]) -> Vec<(u64, Vec<Value>)> {
+    /// What continues each prompt, all in one request.
+    fn complete(&self, prompts: &[Vec<u32>]) -> Vec<Answer> {
         let body = json!({ "prompt": prompts, "n_predict": 12, "temperature": 0, "seed": 1, "ignore_eos": true,
             "cache_prompt": false, "return_tokens": true });
         let (status, answer) = self.exchange("POST", "/completion", &body.to_string()).expect("an answer");
@@ -73,9 +82,10 @@ impl Server {
         let answer: Value = serde_json::from_str(&answer).expect("JSON");
         let mut answers = answer.as_array().cloned().unwrap_or_else(|| vec![answer]);
         answers.sort_by_key(|answer| answer["index"].as_u64());
-        let read = |answer: &Value| {
-            let tokens = answer["tokens"].as_array().cloned().unwrap_or_default();
-            (answer["tokens_evaluated"].as_u64().unwrap_or(0), tokens)
+        let read = |answer: &Value| Answer {
+            prompt_tokens: answer["tokens_evaluated"].as_u64().unwrap_or(0),
+            tokens: answer["tokens"].as_array().cloned().unwrap_or_default(),
+            drafted: answer["timings"]["draft_n"].as_u64().unwrap_or(0),
         };
         answers.iter().map(read).collect()
     }
@@ -107,9 +117,11 @@ fn compare(program: &Path, args: &[OsString], prompts: &[Vec<u32>], whole: &Mode
     let server = Server::start(program, args, &[passive]);
     let expected = server.complete(prompts);
     assert!(server.stop().success());
-    let lengths: Vec<u64> = expected.iter().map(|(length, _)| *length).collect();
+    let lengths: Vec<u64> = expected.iter().map(|answer| answer.prompt_tokens).collect();
     assert_eq!(lengths, prompts.iter().map(|prompt| prompt.len() as u64).collect::<Vec<_>>());
-    assert!(expected.iter().all(|(_, tokens)| tokens.len() == 12), "{expected:?}");
+    assert!(expected.iter().all(|answer| answer.tokens.len() == 12), "{expected:?}");
+    let drafts = args.iter().any(|arg| arg == "-md");
+    assert!(expected.iter().all(|answer| (answer.drafted > 0) == drafts), "{expected:?}");
 
     let stats = scratch("stats.json");
     let budget = budget_bytes(whole.bytes, percent);
