@@ -25,6 +25,7 @@
 
 mod commands;
 mod hints;
+mod look;
 mod touched;
 
 use std::io;
