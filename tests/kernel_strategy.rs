@@ -212,6 +212,7 @@ fn a_panic_leaves_the_ordinary_mapping() {
     let pager = pager(32 * MIB);
     let base = pager.map(file.as_fd(), 0, BYTES, Sharing::Shared).expect("a view") as usize;
     check_page(base, 0);
+    require_hint_threads(1);
     pager.panic_for_test();
     // The thread takes its views off the list before it ends.
     require_hint_threads(0);
