@@ -11,6 +11,7 @@ use rustix::event::{EventfdFlags, eventfd};
 use super::command::Command;
 use super::engine::{Engine, Setup};
 use super::io::{WrapIo, threads};
+use super::kernel::Kernel;
 use super::uffd::raise;
 use crate::config::{Settings, Strategy};
 use crate::policy::{self, Policy};
@@ -27,10 +28,11 @@ pub struct Parts {
     pub wrap_io: Option<Arc<WrapIo>>,
 }
 
-/// A running pager thread.
+/// A running pager thread, or what stands in for it under strategy `kernel`.
 pub struct Link {
     commands: Sender<Command>,
     bell: Arc<OwnedFd>,
+    kernel: Option<Kernel>,
     mapped_bytes: u64,
 }
 
@@ -45,6 +47,10 @@ impl Link {
             Some(make) => make(strategy),
             None => policy::for_strategy(strategy),
         };
+        if strategy == Strategy::Kernel {
+            let kernel = Some(Kernel::new(settings, policy)?);
+            return Ok(Link { commands, bell, kernel, mapped_bytes: 0 });
+        }
         let setup = Setup { settings: settings.clone(), commands: inbox, bell: bell.clone(), policy };
         let wrap_io = parts.wrap_io.clone();
         let _signals = BlockedSignals::new();
@@ -54,7 +60,7 @@ impl Link {
             });
         })?;
         is_up.recv().unwrap_or_else(|_| Err(io::Error::other("the thread ended at once")))?;
-        Ok(Link { commands, bell, mapped_bytes: 0 })
+        Ok(Link { commands, bell, kernel: None, mapped_bytes: 0 })
     }
 
     /// Bytes of all views.
@@ -69,6 +75,9 @@ impl Link {
 
     /// Sends a command; does not wait.
     pub fn tell(&self, command: Command) {
+        if let Some(kernel) = &self.kernel {
+            return kernel.obey(command);
+        }
         if self.commands.send(command).is_ok() {
             threads::signal(self.bell.as_raw_fd());
         }
@@ -119,12 +128,12 @@ fn serve(setup: Setup, wrap_io: Option<Arc<WrapIo>>, up: impl FnOnce(io::Result<
 
 /// Blocks every signal on this thread, and so on threads that it starts, until dropped: signals of
 /// the program are none of the pager's business.
-struct BlockedSignals {
+pub(super) struct BlockedSignals {
     before: libc::sigset_t,
 }
 
 impl BlockedSignals {
-    fn new() -> BlockedSignals {
+    pub fn new() -> BlockedSignals {
         // SAFETY: plain old data, filled by the two calls; the previous mask is stored in `before`.
         unsafe {
             let mut all: libc::sigset_t = std::mem::zeroed();

@@ -2,7 +2,8 @@
 //!
 //! Rooms: [`engine`] is the thread; [`fill`] and [`io`] are its two ladders; [`blocks`] cuts files
 //! into blocks, [`view`] and [`views`] know which addresses show them, [`file`] holds the files.
-//! [`uffd`], [`region`] speak to the kernel. [`meter`] and [`trace`] record.
+//! [`uffd`], [`region`] speak to the operating system. [`meter`] and [`trace`] record. [`kernel`] is
+//! the strategy that does without faults.
 
 pub mod blocks;
 pub mod command;
@@ -10,6 +11,7 @@ pub mod engine;
 pub mod file;
 pub mod fill;
 pub mod io;
+pub mod kernel;
 pub mod link;
 pub mod meter;
 pub mod pieces;
