@@ -33,7 +33,7 @@ use link::{Link, Parts};
 
 use crate::budget;
 use crate::budget::governor::Governor;
-use crate::config::{BudgetSetting, IoRung, Settings, Strategy};
+use crate::config::{BudgetSetting, ByteSize, IoRung, Settings, Strategy};
 use crate::stats::Stats;
 
 /// Why a mapping does not become a view.
@@ -114,6 +114,14 @@ impl Pager {
         }
         let link = link.as_mut().expect("just made");
         let elastic = self.settings.budget == BudgetSetting::Auto;
+        let room_bytes = memory.room_bytes();
+        if !elastic && link.mapped_bytes() == 0 && budget_bytes > room_bytes {
+            log::warn!(
+                "a budget of {} where {} of memory are left: the kernel may end the program",
+                ByteSize(budget_bytes),
+                ByteSize(room_bytes)
+            );
+        }
         let governor = elastic.then(|| Box::new(Governor::new(memory, model_bytes)));
         let file = Arc::new(file);
         let made = link.ask(|reply| Command::Map { file, offset, len, pieces, budget_bytes, governor, reply });
