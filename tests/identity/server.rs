@@ -39,7 +39,9 @@ impl Server {
         let port = free.local_addr().expect("bound").port();
         drop(free);
         let mut command = Command::new("timeout");
-        command.args(["--kill-after=5", HANG_S, "env"]);
+        // In the background timeout signals the child and then its group: the server takes the second
+        // signal for impatience and exits with 1.
+        command.args(["--foreground", "--kill-after=20", HANG_S, "env"]);
         command.args(variables.iter().map(|(name, value)| {
             let mut text = OsString::from(format!("{name}="));
             text.push(value);
@@ -116,7 +118,8 @@ fn compare(program: &Path, args: &[OsString], prompts: &[Vec<u32>], whole: &Mode
     let passive = ("OMP_WAIT_POLICY", OsString::from("PASSIVE"));
     let server = Server::start(program, args, &[passive]);
     let expected = server.complete(prompts);
-    assert!(server.stop().success());
+    let status = server.stop();
+    assert!(status.success(), "stock: {status}");
     let lengths: Vec<u64> = expected.iter().map(|answer| answer.prompt_tokens).collect();
     assert_eq!(lengths, prompts.iter().map(|prompt| prompt.len() as u64).collect::<Vec<_>>());
     assert!(expected.iter().all(|answer| answer.tokens.len() == 12), "{expected:?}");
