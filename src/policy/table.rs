@@ -157,6 +157,14 @@ impl BlockTable {
         self.held_bytes + u64::from(self.block(id).frame_bytes) <= self.budget_bytes
     }
 
+    /// Whether a frame for `wanted` fits without evicting; without a block, whether the budget is kept.
+    pub fn has_room_for(&self, wanted: Option<BlockId>) -> bool {
+        match wanted {
+            Some(id) => self.has_room(id),
+            None => self.held_bytes <= self.budget_bytes,
+        }
+    }
+
     /// Sets the pool's size.
     pub fn set_budget(&mut self, bytes: u64) {
         self.budget_bytes = bytes;

@@ -108,17 +108,11 @@ impl Engine {
     /// Evicts until a frame for `wanted` fits (or until the budget is kept); false when the policy
     /// names no victim.
     pub(super) fn make_room(&mut self, wanted: Option<BlockId>, need: Need) -> bool {
-        loop {
-            let enough = match wanted {
-                Some(id) => self.table.has_room(id),
-                None => self.table.held_bytes() <= self.table.budget_bytes(),
-            };
-            if enough {
-                return true;
-            }
+        while !self.table.has_room_for(wanted) {
             let Some(victim) = self.policy.victim(&self.table, wanted, need) else { return false };
             self.evict(victim);
         }
+        true
     }
 
     fn evict(&mut self, id: BlockId) {

@@ -173,17 +173,11 @@ impl Hints {
 
     /// Evicts until `wanted` fits (or until the budget is kept).
     pub fn make_room(&mut self, wanted: Option<BlockId>, need: Need) -> bool {
-        loop {
-            let enough = match wanted {
-                Some(id) => self.table.has_room(id),
-                None => self.table.held_bytes() <= self.table.budget_bytes(),
-            };
-            if enough {
-                return true;
-            }
+        while !self.table.has_room_for(wanted) {
             let Some(victim) = self.policy.victim(&self.table, wanted, need) else { return false };
             self.evict(victim);
         }
+        true
     }
 
     fn evict(&mut self, id: BlockId) {
