@@ -9,7 +9,8 @@
 //! 3. The block is read from the drive into a *frame* of the pool, and the frame is put into the
 //!    view. The policy names what to read next and what to take out again.
 //!
-//! [`gguf`] says which tensor lies where and in which order an architecture reads them, [`budget`]
+//! [`gguf`] says which tensor lies where and in which order an architecture reads them, [`orders`]
+//! keeps what was learned about that for the next start, [`budget`] says how large the pool may be,
 //! [`stats`] is what a run reports. [`synth`] writes random-weight models, [`drive`] measures what
 //! the drive can do, [`sim`] drives policies without a kernel, [`bench`] compares runs, [`launch`]
 //! starts programs under the library, [`cli`] is the command line tool.
@@ -21,6 +22,7 @@ pub mod config;
 pub mod drive;
 pub mod gguf;
 pub mod launch;
+pub mod orders;
 pub mod pager;
 pub mod policy;
 pub mod sim;

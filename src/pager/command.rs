@@ -8,6 +8,7 @@ use crossbeam_channel::Sender;
 
 use super::blocks::Piece;
 use super::file::ModelFile;
+use super::view::Kept;
 use crate::budget::governor::Governor;
 use crate::stats::Stats;
 
@@ -23,6 +24,8 @@ pub enum Command {
         len: usize,
         /// What the file holds, in expected order of reading.
         pieces: Vec<Piece>,
+        /// Where its order is kept, if it is.
+        kept: Option<Kept>,
         /// The pool's size from now on, in bytes.
         budget_bytes: u64,
         /// Adjusts that while the program runs; `None` keeps it fixed.

@@ -35,6 +35,9 @@ const SMALL_READS: usize = 4;
 /// How often an elastic budget is looked at.
 const ADJUST_EVERY: Duration = Duration::from_millis(50);
 
+/// How often learned orders are stored at most.
+const KEEP_EVERY: Duration = Duration::from_secs(2);
+
 /// A thread that sleeps on a block.
 #[derive(Debug, Clone, Copy)]
 struct Waiter {
@@ -74,6 +77,8 @@ pub struct Engine {
     _bell: Arc<OwnedFd>,
     governor: Option<Box<Governor>>,
     adjusted_ns: u64,
+    /// When orders were looked at for storing.
+    kept_ns: u64,
     depth: u32,
     read_bytes: u32,
     meter: Meter,
@@ -133,6 +138,7 @@ impl Engine {
             _bell: setup.bell,
             governor: None,
             adjusted_ns: 0,
+            kept_ns: 0,
             depth,
             read_bytes,
             meter,
@@ -155,6 +161,7 @@ impl Engine {
                 }
             }
             self.adjust_budget();
+            self.keep_orders();
             self.pump()?;
         }
     }

@@ -27,6 +27,7 @@ pub struct ModelFile {
     direct: Option<OwnedFd>,
     identity: Identity,
     bytes: u64,
+    modified_ns: u64,
     sharing: Sharing,
 }
 
@@ -54,6 +55,7 @@ impl ModelFile {
             direct,
             identity: Identity { dev: stat.st_dev, ino: stat.st_ino },
             bytes: stat.st_size.max(0) as u64,
+            modified_ns: (stat.st_mtime as u64).wrapping_mul(1_000_000_000).wrapping_add(stat.st_mtime_nsec as u64),
             sharing,
         })
     }
@@ -61,6 +63,11 @@ impl ModelFile {
     /// Size when it was opened, in bytes.
     pub fn bytes(&self) -> u64 {
         self.bytes
+    }
+
+    /// When its content was changed last, before it was opened: nanoseconds since 1970.
+    pub fn modified_ns(&self) -> u64 {
+        self.modified_ns
     }
 
     /// Which file it is.

@@ -30,10 +30,12 @@ use std::sync::{Arc, Mutex};
 use command::Command;
 use file::{ModelFile, Sharing};
 use link::{Link, Parts};
+use view::Kept;
 
 use crate::budget;
 use crate::budget::governor::Governor;
 use crate::config::{BudgetSetting, ByteSize, IoRung, Settings, Strategy};
+use crate::orders::{Key, Store};
 use crate::stats::Stats;
 
 /// Why a mapping does not become a view.
@@ -123,8 +125,9 @@ impl Pager {
             );
         }
         let governor = elastic.then(|| Box::new(Governor::new(memory, model_bytes)));
+        let kept = self.kept(&file, offset..offset + len as u64, &pieces);
         let file = Arc::new(file);
-        let made = link.ask(|reply| Command::Map { file, offset, len, pieces, budget_bytes, governor, reply });
+        let made = link.ask(|reply| Command::Map { file, offset, len, pieces, kept, budget_bytes, governor, reply });
         let range = made.ok_or(MapError::Stopped)?.map_err(|source| MapError::Sys { call: "making a view", source })?;
         link.mapped(range.len() as i64);
         Ok(range.start as *mut u8)
@@ -182,6 +185,15 @@ impl Pager {
     /// Makes the pager thread panic. Tests see what becomes of the program.
     pub fn panic_for_test(&self) {
         self.tell(Command::Panic);
+    }
+
+    /// Where the order of a view is kept, and what is kept there.
+    fn kept(&self, file: &ModelFile, extent: std::ops::Range<u64>, pieces: &[blocks::Piece]) -> Option<Kept> {
+        let learns = matches!(self.settings.strategy, Strategy::Auto | Strategy::Learned);
+        let store = Store::of_user(|name| std::env::var_os(name)).filter(|_| learns && self.settings.order_cache)?;
+        let key = Key::new(file, extent, pieces);
+        let offsets = store.load(key).unwrap_or_default();
+        Some(Kept { store, key, offsets, revision: 0 })
     }
 
     fn pass_through(&self, len: usize) -> Result<*mut u8, MapError> {

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::blocks::Layout;
 use super::file::ModelFile;
 use super::fill::Place;
+use crate::orders::{Key, Store};
 use crate::policy::{BlockId, BlockTable};
 
 /// A view and what is left of it after partial unmapping.
@@ -22,6 +23,20 @@ pub struct View {
     pub ids: Range<BlockId>,
     /// The parts that are still the pager's, ascending and disjoint.
     pub live: Vec<Range<usize>>,
+    /// Where its order is kept, if it is.
+    pub kept: Option<Kept>,
+}
+
+/// Where the order of a view is kept for the next start.
+pub struct Kept {
+    /// The user's store.
+    pub store: Store,
+    /// The model.
+    pub key: Key,
+    /// What was stored at the last start, as file offsets.
+    pub offsets: Vec<u64>,
+    /// Revision of the order that the store has.
+    pub revision: u64,
 }
 
 impl View {

@@ -98,17 +98,22 @@ impl Cycle {
         }
     }
 
-    /// Evens out the resident blocks of stream `at` when the streamed ones lie so unevenly in
-    /// compute time that the readahead cannot smooth it; true when that was so, and then
-    /// [`Cycle::replan`] must follow.
-    pub fn even_out(&mut self, table: &BlockTable, at: usize, cost: impl Fn(BlockId) -> f64) -> bool {
+    /// Moves resident blocks of stream `at` where the streamed ones lie so unevenly in compute time
+    /// that the readahead cannot smooth it. [`Cycle::replan`] must follow.
+    pub fn even_out(&mut self, table: &BlockTable, at: usize, cost: impl Fn(BlockId) -> f64) {
         let stream = &mut self.streams[at];
         let slack = self.plan.ahead_bytes;
-        let uneven = stream.is_streaming() && stream.resident.unevenness_bytes(table, &stream.order, &cost) > slack;
-        if uneven {
+        if stream.is_streaming() && stream.resident.unevenness_bytes(table, &stream.order, &cost) > slack {
             stream.resident.even_out(table, &stream.order, slack / 4, cost);
         }
-        uneven
+    }
+
+    /// Whether all that stream `at` may read ahead has been read.
+    pub fn is_full(&self, table: &BlockTable, at: usize) -> bool {
+        let ahead = self.streams[at].window.ahead();
+        let share = self.plan.ahead_bytes / self.live_count();
+        ahead.bytes() + self.mapped.cyclic_frame > share
+            && !ahead.iter().rev().any(|id| table.state(id) == State::Reading)
     }
 
     /// Accounts a touch.

@@ -11,12 +11,14 @@ use std::ops::Range;
 
 use super::cycle::Cycle;
 use super::learner::Learner;
+use super::recall::recalled;
 use super::window::Class;
 use super::{BlockId, BlockTable, Need, Placement, Policy, Role, State, Touch};
 
 /// One resident block is rearmed in this many touches, to see whether it is still read at all: a
-/// wake-up of 10 us in the time of several reads.
+/// wake-up of 10 us in the time of several reads. While cycles resemble each other that becomes rarer.
 const AUDIT_TOUCHES: u32 = 4;
+const AUDIT_TOUCHES_MAX: u32 = 32;
 
 /// Blocks this near to the computation are not rearmed.
 const AUDIT_DISTANCE: usize = 64;
@@ -25,65 +27,35 @@ const AUDIT_DISTANCE: usize = 64;
 const AUDIT_STEPS: usize = 256;
 
 /// The policy. See the module's page.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Learned {
     cycle: Cycle,
     /// One for each stream of `cycle`, in the same order.
     learners: Vec<(Range<BlockId>, Learner)>,
+    /// Touches since the latest audit.
     touches: u32,
+    /// Touches between two audits.
+    audit_touches: u32,
     /// Where the latest touch was.
     latest: Option<BlockId>,
     /// The audit's place in the order of the stream that was touched last.
     hand: usize,
 }
 
+impl Default for Learned {
+    fn default() -> Learned {
+        Learned {
+            cycle: Cycle::default(),
+            learners: Vec::new(),
+            touches: 0,
+            audit_touches: AUDIT_TOUCHES,
+            latest: None,
+            hand: 0,
+        }
+    }
+}
+
 impl Learned {
-    /// The order of the view whose blocks are `ids`, as file offsets in bytes: what
-    /// [`Learned::import`] takes. Empty while no cycle has been seen to its end.
-    pub fn export(&self, table: &BlockTable, ids: Range<BlockId>) -> Vec<u64> {
-        let Some(at) = self.learners.iter().position(|(span, _)| *span == ids) else { return Vec::new() };
-        if self.learners[at].1.recording {
-            return Vec::new();
-        }
-        self.cycle.streams()[at].order.ids().iter().map(|&id| table.block(id).offset).collect()
-    }
-
-    /// Takes a stored order for the view whose blocks are `ids`, just mapped. Offsets that are no
-    /// block's are passed over, and blocks that do not occur keep their place behind the block that
-    /// the prior puts before them: a stale order costs demand reads, never more.
-    pub fn import(&mut self, table: &BlockTable, ids: Range<BlockId>, offsets: &[u64]) {
-        let Some(at) = self.learners.iter().position(|(span, _)| *span == ids) else { return };
-        let stream = &mut self.cycle.streams_mut()[at];
-        let mut stored: Vec<BlockId> = Vec::with_capacity(offsets.len().min(ids.len()));
-        let mut is_stored = vec![false; ids.len()];
-        for &offset in offsets {
-            // Blocks of one view stand in file order.
-            let found = ids.start + partition_point(&ids, |id| table.block(id).offset < offset);
-            if found < ids.end
-                && table.block(found).offset == offset
-                && table.block(found).role == Role::Cyclic
-                && !std::mem::replace(&mut is_stored[(found - ids.start) as usize], true)
-            {
-                stored.push(found);
-            }
-        }
-        if stored.is_empty() {
-            return;
-        }
-        let prior = stream.order.ids().to_vec();
-        let missing = |id: &BlockId| !is_stored[(id - ids.start) as usize];
-        let mut merged: Vec<BlockId> = prior.iter().copied().take_while(missing).collect();
-        for &id in &stored {
-            merged.push(id);
-            if let Some(place) = stream.order.place(id) {
-                merged.extend(prior[place + 1..].iter().copied().take_while(missing));
-            }
-        }
-        stream.reorder(|order| order.replace(&merged));
-        self.learners[at].1.recording = false;
-        self.replan(table);
-    }
-
     fn replan(&mut self, table: &BlockTable) {
         let costs = Costs::new(&self.cycle, &self.learners);
         self.cycle.replan(table, |id| costs.of(id));
@@ -92,10 +64,11 @@ impl Learned {
     /// A resident block whose next touch shall report itself; none near the latest touch, where
     /// threads are.
     fn audit(&mut self, table: &BlockTable) -> Option<BlockId> {
-        if !self.touches.is_multiple_of(AUDIT_TOUCHES) {
+        if self.touches < self.audit_touches {
             return None;
         }
         let at = self.cycle.stream_of(self.latest.take()?)?;
+        self.touches = 0;
         let stream = &self.cycle.streams()[at];
         let cursor = stream.cursor().filter(|_| !self.learners[at].1.recording)?;
         let len = stream.order.len();
@@ -114,32 +87,23 @@ impl Learned {
     /// The cycle of stream `at` has ended with a touch of `latest`.
     fn close(&mut self, table: &BlockTable, at: usize, latest: BlockId) {
         let stream = &mut self.cycle.streams_mut()[at];
-        let corrected = self.learners[at].1.close(table, &stream.order, latest);
-        let is_new = corrected.is_some();
-        if let Some(ids) = corrected {
-            stream.reorder(|order| order.replace(&ids));
-            stream.unmark_strangers(table);
-        }
-        let costs = Costs::new(&self.cycle, &self.learners);
+        let learner = &mut self.learners[at].1;
+        let Some(ids) = learner.close(table, &stream.order, latest) else {
+            self.audit_touches = (2 * self.audit_touches).min(AUDIT_TOUCHES_MAX);
+            if learner.pace.close() {
+                let costs = Costs::new(&self.cycle, &self.learners);
+                self.cycle.even_out(table, at, |id| costs.of(id));
+                self.cycle.replan(table, |id| costs.of(id));
+            }
+            return;
+        };
+        self.audit_touches = AUDIT_TOUCHES;
         // While the order is in flux, evening out would be work for nothing.
-        if is_new || self.cycle.even_out(table, at, |id| costs.of(id)) {
-            self.cycle.replan(table, |id| costs.of(id));
-        }
+        learner.pace.forget();
+        stream.reorder(|order| order.replace(&ids));
+        stream.unmark_strangers(table);
+        self.replan(table);
     }
-}
-
-/// First index in `ids` for which `below` is false, counted from its start.
-fn partition_point(ids: &Range<BlockId>, below: impl Fn(BlockId) -> bool) -> u32 {
-    let (mut low, mut high) = (0, ids.end - ids.start);
-    while low < high {
-        let middle = low + (high - low) / 2;
-        if below(ids.start + middle) {
-            low = middle + 1;
-        } else {
-            high = middle;
-        }
-    }
-    low
 }
 
 /// Compute times of all blocks, copied: the orders that they hang on change meanwhile.
@@ -150,7 +114,7 @@ impl Costs {
         let of_stream = |at: usize| {
             let (span, learner) = &learners[at];
             let order = &cycle.streams()[at].order;
-            (span.clone(), span.clone().map(|id| learner.cost(order, id)).collect())
+            (span.clone(), span.clone().map(|id| learner.pace.cost(order, id)).collect())
         };
         Costs((0..learners.len()).map(of_stream).collect())
     }
@@ -175,6 +139,25 @@ impl Policy for Learned {
         }
     }
 
+    fn recall(&mut self, table: &BlockTable, ids: Range<BlockId>, offsets: &[u64]) {
+        let Some(at) = self.learners.iter().position(|(span, _)| *span == ids) else { return };
+        let stream = &mut self.cycle.streams_mut()[at];
+        let Some(order) = recalled(table, &stream.order, offsets) else { return };
+        stream.reorder(|old| old.replace(&order));
+        self.learners[at].1.recording = false;
+        self.replan(table);
+    }
+
+    fn order_revision(&self, ids: &Range<BlockId>) -> u64 {
+        self.learners.iter().find(|(span, _)| span == ids).map_or(0, |(_, learner)| learner.revision)
+    }
+
+    fn order(&self, table: &BlockTable, ids: Range<BlockId>) -> Vec<u64> {
+        let streams = self.cycle.streams();
+        let stream = streams.iter().find(|stream| stream.order.span() == ids);
+        stream.map_or_else(Vec::new, |stream| stream.order.ids().iter().map(|&id| table.block(id).offset).collect())
+    }
+
     fn unmapped(&mut self, table: &BlockTable, ids: Range<BlockId>) {
         self.cycle.unmapped(table, ids, |_| 1.0);
         let streams = self.cycle.streams();
@@ -188,7 +171,13 @@ impl Policy for Learned {
     fn touched(&mut self, table: &BlockTable, id: BlockId, touch: Touch, now_ns: u64) {
         let at = self.cycle.stream_of(id).filter(|_| table.block(id).role == Role::Cyclic);
         if let Some(at) = at {
-            self.learners[at].1.touched(&self.cycle.streams()[at].order, id, touch, now_ns);
+            let full = self.cycle.is_full(table, at);
+            let (order, learner) = (&self.cycle.streams()[at].order, &mut self.learners[at].1);
+            learner.pace.touched(order, id, touch, now_ns, full);
+            learner.touched(order, id);
+            if learner.is_disordered {
+                self.audit_touches = AUDIT_TOUCHES;
+            }
         }
         let touched = self.cycle.touched(table, id, touch);
         let Some(at) = at else { return };

@@ -1,4 +1,4 @@
-//! What one stream's touches teach: the true order, what is not read at all, and compute times.
+//! What one stream's touches teach: the true order, what is not read at all, and the pace.
 //!
 //! A cycle is recorded as the sequence of its visible touches. In the first cycle all are visible;
 //! later only those of streamed blocks, because resident ones do not report themselves. That is
@@ -6,7 +6,8 @@
 //! blocks are spread all over the order.
 
 use super::order::Order;
-use super::{BlockId, BlockTable, State, Touch};
+use super::pace::Pace;
+use super::{BlockId, BlockTable, State};
 
 /// Threads make the order fuzzy: only a touch further back than this many positions is disorder.
 const FUZZ: usize = 16;
@@ -21,17 +22,7 @@ const REPEATS: u32 = 3;
 /// Cycles in a row without a touch after which a block leaves the order.
 const SKIPS_MAX: u8 = 3;
 
-/// Parts of the cycle whose compute times are measured apart.
-const PARTS: usize = 64;
-
 const UNSEEN: u32 = u32::MAX;
-
-/// Compute time of one part of the cycle.
-#[derive(Debug, Clone, Copy, Default)]
-struct Part {
-    time_ns: f64,
-    blocks: f64,
-}
 
 /// See the module's page.
 #[derive(Debug)]
@@ -39,6 +30,8 @@ pub(super) struct Learner {
     first: BlockId,
     /// No cycle has been seen to its end yet.
     pub recording: bool,
+    /// Counts the orders that cycles have taught.
+    pub revision: u64,
     /// The visible touches of this cycle, each block once.
     visible: Vec<BlockId>,
     /// Index into `visible`, for each block of the view.
@@ -46,11 +39,8 @@ pub(super) struct Learner {
     skips: Vec<u8>,
     repeats: u32,
     /// Some touch of this cycle went back in the order.
-    is_disordered: bool,
-    parts: Vec<Part>,
-    /// Compute time of one block relative to the mean, for each part; fixed during a cycle.
-    weights: Vec<f64>,
-    latest: Option<(BlockId, u64)>,
+    pub is_disordered: bool,
+    pub pace: Pace,
 }
 
 impl Learner {
@@ -59,20 +49,18 @@ impl Learner {
         Learner {
             first: span.start,
             recording: true,
+            revision: 0,
             visible: Vec::new(),
             seen_at: vec![UNSEEN; span.len()],
             skips: vec![0; span.len()],
             repeats: 0,
             is_disordered: false,
-            parts: vec![Part::default(); PARTS],
-            weights: vec![1.0; PARTS],
-            latest: None,
+            pace: Pace::new(),
         }
     }
 
     /// Takes in a touch, before the order does.
-    pub fn touched(&mut self, order: &Order, id: BlockId, touch: Touch, now_ns: u64) {
-        self.measure(order, id, touch, now_ns);
+    pub fn touched(&mut self, order: &Order, id: BlockId) {
         let slot = (id - self.first) as usize;
         self.skips[slot] = 0;
         match self.seen_at[slot] {
@@ -103,32 +91,9 @@ impl Learner {
         self.repeats >= REPEATS || (wrapped && is_trusted)
     }
 
-    /// The interval between two touches that did not wait is compute time of the blocks between.
-    fn measure(&mut self, order: &Order, id: BlockId, touch: Touch, now_ns: u64) {
-        let before = self.latest.take();
-        if touch != Touch::Staged {
-            return;
-        }
-        self.latest = Some((id, now_ns));
-        let places = before.and_then(|(id, at)| Some((order.place(id)?, at))).zip(order.place(id));
-        let Some(((from, at_ns), to)) = places else { return };
-        let steps = order.distance(from, to);
-        if (1..=SWEEP).contains(&steps) {
-            let part = &mut self.parts[to * PARTS / order.len()];
-            part.time_ns += now_ns.saturating_sub(at_ns) as f64;
-            part.blocks += steps as f64;
-        }
-    }
-
-    /// Compute time of `id` relative to the mean block, 0.25 to 4.
-    pub fn cost(&self, order: &Order, id: BlockId) -> f64 {
-        order.place(id).map_or(1.0, |place| self.weights[place * PARTS / order.len()])
-    }
-
     /// Ends the recorded cycle and begins the next one with `latest`; gives the corrected order, if
     /// it is another.
     pub fn close(&mut self, table: &BlockTable, order: &Order, latest: BlockId) -> Option<Vec<BlockId>> {
-        self.weigh();
         let mut corrected = None;
         if self.recording || self.is_disordered {
             corrected = Some(self.merged(order));
@@ -148,7 +113,7 @@ impl Learner {
             ids.retain(|&id| self.skips[(id - self.first) as usize] < SKIPS_MAX);
             corrected = Some(ids);
         }
-        self.recording = false;
+        self.revision += u64::from(std::mem::take(&mut self.recording) || corrected.is_some());
         self.restart(latest);
         corrected.filter(|ids| ids != order.ids())
     }
@@ -188,20 +153,5 @@ impl Learner {
             }
         }
         ids
-    }
-
-    fn weigh(&mut self) {
-        let time_ns: f64 = self.parts.iter().map(|part| part.time_ns).sum();
-        let blocks: f64 = self.parts.iter().map(|part| part.blocks).sum();
-        if blocks < PARTS as f64 || time_ns <= 0.0 {
-            return;
-        }
-        let mean_ns = time_ns / blocks;
-        for (weight, part) in self.weights.iter_mut().zip(&mut self.parts) {
-            // A part in which everything waited says nothing about its compute time.
-            let known = part.blocks >= 1.0;
-            *weight = if known { (part.time_ns / part.blocks / mean_ns).clamp(0.25, 4.0) } else { 1.0 };
-            *part = Part { time_ns: part.time_ns / 2.0, blocks: part.blocks / 2.0 };
-        }
     }
 }

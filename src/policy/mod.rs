@@ -18,8 +18,10 @@ mod fifo;
 mod learned;
 mod learner;
 mod order;
+mod pace;
 mod plan;
 mod readahead;
+mod recall;
 mod resident;
 mod stream;
 mod table;
@@ -54,11 +56,11 @@ pub fn min_budget_bytes(table: &BlockTable) -> u64 {
     FRAMES_MIN * largest.iter().sum::<u64>()
 }
 
-/// The policy of a strategy that pages; `auto` takes [`Readahead`].
+/// The policy of a strategy that pages; `auto` takes [`Learned`].
 pub fn for_strategy(strategy: Strategy) -> Box<dyn Policy> {
     match strategy {
         Strategy::Demand => Box::new(Demand::default()),
-        Strategy::Learned => Box::new(Learned::default()),
+        Strategy::Auto | Strategy::Learned => Box::new(Learned::default()),
         Strategy::Experts | Strategy::Observe => {
             log::warn!("strategy {strategy} is not there yet; readahead serves");
             Box::new(Readahead::default())
@@ -108,6 +110,26 @@ pub trait Policy: Send {
     /// cycle (embedding rows, expert slices) are left out. A block on the border of two tensors may
     /// occur twice: it is then worth twice as much to keep.
     fn mapped(&mut self, table: &BlockTable, ids: Range<BlockId>, order: &[BlockId]);
+
+    /// Takes the order that an earlier run learned for the view whose blocks are `ids`, just mapped:
+    /// file offsets in bytes, possibly of another program's idea of the model.
+    fn recall(&mut self, table: &BlockTable, ids: Range<BlockId>, offsets: &[u64]) {
+        let _ = (table, ids, offsets);
+    }
+
+    /// A number that changes whenever [`Policy::order`] of the view whose blocks are `ids` does; 0
+    /// while there is nothing to keep.
+    fn order_revision(&self, ids: &Range<BlockId>) -> u64 {
+        let _ = ids;
+        0
+    }
+
+    /// The learned order of the view whose blocks are `ids`, as file offsets in bytes, for
+    /// [`Policy::recall`].
+    fn order(&self, table: &BlockTable, ids: Range<BlockId>) -> Vec<u64> {
+        let _ = (table, ids);
+        Vec::new()
+    }
 
     /// Blocks `ids` are gone; they are already `Gone` in the table and their ids may be used again.
     fn unmapped(&mut self, table: &BlockTable, ids: Range<BlockId>);

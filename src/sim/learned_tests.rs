@@ -84,9 +84,9 @@ fn the_second_start_knows_the_order() {
     };
     let mut first = Learned::default();
     first.mapped(&table(500), 0..1000, &file);
-    assert!(first.export(&table(500), 0..1000).is_empty(), "nothing is known yet");
+    assert_eq!(first.order_revision(&(0..1000)), 0, "nothing is known yet");
     run(table(500), &mut first, &scenario(cycles(&order, 3, 500_000), 2), 1000).unwrap();
-    let stored = first.export(&table(500), 0..1000);
+    let stored = first.order(&table(500), 0..1000);
     assert_eq!(stored.len(), 1000);
 
     // Offsets that are no block's, or come twice, do no harm.
@@ -95,14 +95,14 @@ fn the_second_start_knows_the_order() {
     for offsets in [&stored, &spoilt] {
         let mut second = Learned::default();
         second.mapped(&table(500), 0..1000, &file);
-        second.import(&table(500), 0..1000, offsets);
+        second.recall(&table(500), 0..1000, offsets);
         let totals = run(table(500), &mut second, &scenario(cycles(&order, 2, 500_000), 2), 1000).unwrap();
         assert!(totals[0].demand <= 4, "{:?}", totals[0]);
     }
     // Garbage is as good as nothing.
     let mut third = Learned::default();
     third.mapped(&table(500), 0..1000, &file);
-    third.import(&table(500), 0..1000, &[1, 2, 3]);
+    third.recall(&table(500), 0..1000, &[1, 2, 3]);
     run(table(500), &mut third, &scenario(cycles(&order, 2, 500_000), 2), 1000).unwrap();
 }
 

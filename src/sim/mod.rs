@@ -121,6 +121,8 @@ pub fn roofline_ns(compute_ns: u64, bytes_min: u64, drive: &Drive) -> u64 {
 #[cfg(test)]
 mod learned_tests;
 #[cfg(test)]
+mod model_tests;
+#[cfg(test)]
 mod property_tests;
 #[cfg(test)]
 mod tests;

@@ -37,6 +37,11 @@ pub struct PlannedFile {
 }
 
 impl PlannedFile {
+    /// The file's first bytes: everything before the tensors.
+    pub fn header(&self) -> &[u8] {
+        &self.header
+    }
+
     /// The file's size.
     pub fn bytes(&self) -> u64 {
         self.header.len() as u64 + self.tensors.iter().map(Typed::padded_bytes).sum::<u64>()

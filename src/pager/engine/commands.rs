@@ -9,7 +9,7 @@ use super::super::command::Command;
 use super::super::region::unmap;
 use super::super::view::View;
 use super::super::views;
-use super::{ADJUST_EVERY, Engine};
+use super::{ADJUST_EVERY, Engine, KEEP_EVERY};
 use crate::policy::{BlockId, Need, State, min_budget_bytes};
 
 /// How a part of a view ends.
@@ -25,11 +25,11 @@ impl Engine {
     pub(super) fn obey(&mut self, command: Command) -> io::Result<()> {
         // A sender that has gone away does not need its answer.
         match command {
-            Command::Map { file, offset, len, pieces, budget_bytes, governor, reply } => {
+            Command::Map { file, offset, len, pieces, kept, budget_bytes, governor, reply } => {
                 let made = self.fill.open_view(offset, len).and_then(|range| {
                     let layout = Layout::new(offset..offset + len as u64, &pieces);
                     let live = vec![range.clone()];
-                    self.add_view(View { ids: 0..0, live, range: range.clone(), offset, file, layout })?;
+                    self.add_view(View { ids: 0..0, live, range: range.clone(), offset, file, layout, kept })?;
                     self.governor = governor;
                     let enough = self.set_budget(budget_bytes);
                     if enough > budget_bytes && !std::mem::replace(&mut self.warned.budget, true) {
@@ -82,7 +82,10 @@ impl Engine {
             self.views.push(None);
         }
         self.views[slot] = Some(view);
-        self.policy.mapped(&self.table, ids, &order);
+        self.policy.mapped(&self.table, ids.clone(), &order);
+        if let Some(kept) = self.views[slot].as_mut().and_then(|view| view.kept.as_mut()) {
+            self.policy.recall(&self.table, ids, &std::mem::take(&mut kept.offsets));
+        }
         Ok(())
     }
 
@@ -177,10 +180,44 @@ impl Engine {
             self.view(slot).ids.clone().filter(|&id| self.table.state(id) != State::Gone).collect();
         rest.iter().for_each(|&id| self.table.set_state(id, State::Gone));
         self.tell_unmapped(&rest);
+        self.keep_order(slot);
         let view = self.views[slot].take().expect("a view");
         self.meter.view_removed(view.range.len() as u64);
         self.table.remove(view.ids);
         self.frames.truncate(self.table.len());
+    }
+
+    /// Stores the orders that have changed, now and then.
+    pub(super) fn keep_orders(&mut self) {
+        let now = self.meter.now_ns();
+        if now < self.kept_ns + KEEP_EVERY.as_nanos() as u64 {
+            return;
+        }
+        self.kept_ns = now;
+        (0..self.views.len()).for_each(|slot| self.keep_order(slot));
+    }
+
+    /// Stores the order of a view if it has changed; on a thread of its own, because the user's
+    /// folder may be far away.
+    fn keep_order(&mut self, slot: usize) {
+        let Some(view) = &mut self.views[slot] else { return };
+        let Some(kept) = &mut view.kept else { return };
+        let revision = self.policy.order_revision(&view.ids);
+        if revision == kept.revision {
+            return;
+        }
+        kept.revision = revision;
+        let offsets = self.policy.order(&self.table, view.ids.clone());
+        let (store, key) = (kept.store.clone(), kept.key);
+        // The thread inherits that no signal is delivered on this one.
+        let saving = std::thread::Builder::new().name("ggpager-order".into()).spawn(move || {
+            if let Err(error) = store.save(key, &offsets) {
+                log::debug!("the order could not be stored as {}: {error}", store.path(key).display());
+            }
+        });
+        if let Err(error) = saving {
+            log::debug!("the order is not stored: {error}");
+        }
     }
 
     fn tell_unmapped(&mut self, ids: &[BlockId]) {

@@ -48,6 +48,7 @@ impl Hints {
             offset,
             file,
             layout: Layout::new(offset..offset + len as u64, pieces),
+            kept: None,
         };
         let slot = self.views.iter().position(Option::is_none).unwrap_or(self.views.len());
         view.layout.blocks.iter_mut().for_each(|block| block.view = slot as u32);

@@ -97,7 +97,7 @@ impl Kernel {
                     }
                 }
             }
-            Command::Map { file, offset, len, pieces, budget_bytes, governor: _, reply } => {
+            Command::Map { file, offset, len, pieces, budget_bytes, kept: _, governor: _, reply } => {
                 let made = self.change(|hints| hints.map(file, offset, len, &pieces, budget_bytes));
                 if let Some(made) = made {
                     let started = made.and_then(|range| match self.start_thread() {
