@@ -36,6 +36,7 @@ use crate::budget;
 use crate::budget::governor::Governor;
 use crate::config::{BudgetSetting, ByteSize, IoRung, Settings, Strategy};
 use crate::orders::{Key, Store};
+use crate::policy;
 use crate::stats::Stats;
 
 /// Why a mapping does not become a view.
@@ -125,6 +126,14 @@ impl Pager {
             );
         }
         let governor = elastic.then(|| Box::new(Governor::new(memory, model_bytes)));
+        let strategy = policy::chosen(self.settings.strategy);
+        log::info!(
+            "strategy {strategy} for {} of weights: a pool of {} where {} of memory are left, {}",
+            ByteSize(model_bytes),
+            ByteSize(budget_bytes),
+            ByteSize(room_bytes),
+            if elastic { "growing and shrinking with them" } else { "as asked for" }
+        );
         let kept = self.kept(&file, offset..offset + len as u64, &pieces);
         let file = Arc::new(file);
         let made = link.ask(|reply| Command::Map { file, offset, len, pieces, kept, budget_bytes, governor, reply });
@@ -189,7 +198,7 @@ impl Pager {
 
     /// Where the order of a view is kept, and what is kept there.
     fn kept(&self, file: &ModelFile, extent: std::ops::Range<u64>, pieces: &[blocks::Piece]) -> Option<Kept> {
-        let learns = matches!(self.settings.strategy, Strategy::Auto | Strategy::Learned);
+        let learns = policy::chosen(self.settings.strategy) == Strategy::Learned;
         let store = Store::of_user(|name| std::env::var_os(name)).filter(|_| learns && self.settings.order_cache)?;
         let key = Key::new(file, extent, pieces);
         let offsets = store.load(key).unwrap_or_default();

@@ -56,11 +56,16 @@ pub fn min_budget_bytes(table: &BlockTable) -> u64 {
     FRAMES_MIN * largest.iter().sum::<u64>()
 }
 
-/// The policy of a strategy that pages; `auto` takes [`Learned`].
+/// The strategy that pages when `strategy` is asked for: `auto` learns.
+pub fn chosen(strategy: Strategy) -> Strategy {
+    if strategy == Strategy::Auto { Strategy::Learned } else { strategy }
+}
+
+/// The policy of a strategy that pages.
 pub fn for_strategy(strategy: Strategy) -> Box<dyn Policy> {
-    match strategy {
+    match chosen(strategy) {
         Strategy::Demand => Box::new(Demand::default()),
-        Strategy::Auto | Strategy::Learned => Box::new(Learned::default()),
+        Strategy::Learned => Box::new(Learned::default()),
         Strategy::Experts | Strategy::Observe => {
             log::warn!("strategy {strategy} is not there yet; readahead serves");
             Box::new(Readahead::default())

@@ -3,6 +3,9 @@
 use std::io;
 use std::ops::Range;
 use std::os::fd::AsRawFd;
+use std::time::Duration;
+
+use crossbeam_channel::{Receiver, Sender, bounded};
 
 use super::super::blocks::Layout;
 use super::super::command::Command;
@@ -11,6 +14,9 @@ use super::super::view::View;
 use super::super::views;
 use super::{ADJUST_EVERY, Engine, KEEP_EVERY};
 use crate::policy::{BlockId, Need, State, min_budget_bytes};
+
+/// How long the end of a view waits for its order to be stored.
+const SAVE_MAX: Duration = Duration::from_millis(300);
 
 /// How a part of a view ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -120,7 +126,12 @@ impl Engine {
     fn end(&mut self, range: Range<usize>, how: End) -> io::Result<()> {
         for slot in 0..self.views.len() {
             let Some(view) = &self.views[slot] else { continue };
-            for part in view.live_in(&range) {
+            let parts = view.live_in(&range);
+            if let Some(saved) = self.keep_order(slot).filter(|_| !parts.is_empty()) {
+                // The program may be about to end, and the thread with it.
+                let _ = saved.recv_timeout(SAVE_MAX);
+            }
+            for part in parts {
                 self.end_part(slot, part, how)?;
             }
             if self.views[slot].as_ref().is_some_and(|view| view.live.is_empty()) {
@@ -180,7 +191,6 @@ impl Engine {
             self.view(slot).ids.clone().filter(|&id| self.table.state(id) != State::Gone).collect();
         rest.iter().for_each(|&id| self.table.set_state(id, State::Gone));
         self.tell_unmapped(&rest);
-        self.keep_order(slot);
         let view = self.views[slot].take().expect("a view");
         self.meter.view_removed(view.range.len() as u64);
         self.table.remove(view.ids);
@@ -194,30 +204,31 @@ impl Engine {
             return;
         }
         self.kept_ns = now;
-        (0..self.views.len()).for_each(|slot| self.keep_order(slot));
+        (0..self.views.len()).for_each(|slot| drop(self.keep_order(slot)));
     }
 
     /// Stores the order of a view if it has changed; on a thread of its own, because the user's
-    /// folder may be far away.
-    fn keep_order(&mut self, slot: usize) {
-        let Some(view) = &mut self.views[slot] else { return };
-        let Some(kept) = &mut view.kept else { return };
+    /// folder may be far away. Gives what ends when that is done.
+    fn keep_order(&mut self, slot: usize) -> Option<Receiver<()>> {
+        let view = self.views[slot].as_mut()?;
+        let kept = view.kept.as_mut()?;
         let revision = self.policy.order_revision(&view.ids);
         if revision == kept.revision {
-            return;
+            return None;
         }
         kept.revision = revision;
         let offsets = self.policy.order(&self.table, view.ids.clone());
         let (store, key) = (kept.store.clone(), kept.key);
+        let (done, saved) = bounded(0);
         // The thread inherits that no signal is delivered on this one.
         let saving = std::thread::Builder::new().name("ggpager-order".into()).spawn(move || {
+            let _done: Sender<()> = done;
             if let Err(error) = store.save(key, &offsets) {
                 log::debug!("the order could not be stored as {}: {error}", store.path(key).display());
             }
         });
-        if let Err(error) = saving {
-            log::debug!("the order is not stored: {error}");
-        }
+        saving.inspect_err(|error| log::debug!("the order is not stored: {error}")).ok()?;
+        Some(saved)
     }
 
     fn tell_unmapped(&mut self, ids: &[BlockId]) {
