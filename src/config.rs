@@ -36,6 +36,8 @@ pub mod var {
     pub const LOG: &str = "GGPAGER_LOG";
     /// `off` keeps learned orders in memory only (strategy `learned`).
     pub const ORDER_CACHE: &str = "GGPAGER_ORDER_CACHE";
+    /// The user's folder for what lives as long as the session (XDG Base Directory Specification).
+    pub const RUNTIME_FOLDER: &str = "XDG_RUNTIME_DIR";
 }
 
 /// A value that could not be understood, with what would have been accepted.
@@ -244,6 +246,8 @@ pub struct Settings {
     pub replicas: Vec<PathBuf>,
     /// False when learned orders are not to be stored.
     pub order_cache: bool,
+    /// Folder in which the live page may lie, see [`crate::status`].
+    pub runtime_folder: Option<PathBuf>,
 }
 
 impl Default for Settings {
@@ -261,6 +265,7 @@ impl Default for Settings {
             read_size: None,
             replicas: Vec::new(),
             order_cache: true,
+            runtime_folder: None,
         }
     }
 }
@@ -289,6 +294,7 @@ impl Settings {
             settings.strategy = strategy;
         }
         settings.trace = take(var::TRACE, &get, &mut warn, |text| Ok(PathBuf::from(text)));
+        settings.runtime_folder = take(var::RUNTIME_FOLDER, &get, &mut warn, |text| Ok(PathBuf::from(text)));
         settings.stats = take(var::STATS, &get, &mut warn, |text| Ok(PathBuf::from(text)));
         settings.matching = take(var::MATCH, &get, &mut warn, |text| {
             glob::Pattern::new(text).map_err(|_| bad(text, "a glob such as /models/*.safetensors"))

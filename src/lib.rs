@@ -11,9 +11,10 @@
 //!
 //! [`gguf`] says which tensor lies where and in which order an architecture reads them, [`orders`]
 //! keeps what was learned about that for the next start, [`budget`] says how large the pool may be,
-//! [`stats`] is what a run reports. [`synth`] writes random-weight models, [`drive`] measures what
-//! the drive can do, [`sim`] drives policies without a kernel, [`bench`] compares runs, [`launch`]
-//! starts programs under the library, [`cli`] is the command line tool.
+//! [`stats`] is what a run reports at its end, [`status`] what it shows while it runs. [`synth`]
+//! writes random-weight models, [`drive`] measures what the drive can do, [`sim`] drives policies
+//! without a kernel, [`bench`] compares runs, [`launch`] starts programs under the library, [`cli`] is
+//! the command line tool.
 
 pub mod bench;
 pub mod budget;
@@ -27,4 +28,5 @@ pub mod pager;
 pub mod policy;
 pub mod sim;
 pub mod stats;
+pub mod status;
 pub mod synth;

@@ -1,4 +1,4 @@
-//! Statistics at exit: `exit`, return from `main`, the last thread's end, and `quick_exit`.
+//! Statistics at exit, and the end of the live page: `exit`, return from `main`, the last thread's end, and `quick_exit`.
 //! `_exit` and a fatal signal cannot be seen.
 
 use std::ffi::{CString, c_int};
@@ -6,6 +6,8 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
+
+use ggpager_core::pager::Pager;
 
 use crate::{engine, fork, sys};
 
@@ -17,8 +19,11 @@ unsafe extern "C" {
     fn at_quick_exit(handler: extern "C" fn()) -> c_int;
 }
 
-/// Remembers where to write. `%p` in the path stands for the process id.
+/// Acts at the end of the process from now on. The summary goes to `target`, in which `%p` stands for
+/// the process id.
 pub fn watch(target: Option<&Path>) {
+    // SAFETY: the handler stays mapped: a preloaded library is never unloaded.
+    unsafe { at_quick_exit(end_once) };
     let Some(target) = target else { return };
     let mut path = Vec::with_capacity(target.as_os_str().len() + 16);
     let mut bytes = target.as_os_str().as_bytes();
@@ -29,10 +34,7 @@ pub fn watch(target: Option<&Path>) {
     }
     path.extend_from_slice(bytes);
     let Ok(path) = CString::new(path) else { return };
-    if TARGET.set(path).is_ok() {
-        // SAFETY: the handler stays mapped: a preloaded library is never unloaded.
-        unsafe { at_quick_exit(write_once) };
-    }
+    let _ = TARGET.set(path);
 }
 
 fn memchr_percent_p(bytes: &[u8]) -> Option<usize> {
@@ -42,27 +44,29 @@ fn memchr_percent_p(bytes: &[u8]) -> Option<usize> {
 /// Runs after the program's exit handlers and destructors, which may still unmap models.
 #[used]
 #[unsafe(link_section = ".fini_array")]
-static DESTRUCTOR: extern "C" fn() = write_once;
+static DESTRUCTOR: extern "C" fn() = end_once;
 
-extern "C" fn write_once() {
+extern "C" fn end_once() {
     /// Relaxed: two exits at once need one winner and nothing else.
-    static WRITTEN: AtomicBool = AtomicBool::new(false);
-    let Some(target) = TARGET.get() else { return };
-    if !engine::is_active() || !fork::is_own_memory() || WRITTEN.swap(true, Ordering::Relaxed) {
+    static ENDED: AtomicBool = AtomicBool::new(false);
+    if !engine::is_active() || !fork::is_own_memory() || ENDED.swap(true, Ordering::Relaxed) {
         return;
     }
     let _ = std::panic::catch_unwind(|| {
         engine::calmly(|| {
-            if let Err(error) = write(target) {
+            let Some(pager) = engine::pager() else { return };
+            if let Some(target) = TARGET.get()
+                && let Err(error) = write(pager, target)
+            {
                 let error = std::io::Error::from_raw_os_error(error);
                 log::warn!("cannot write the statistics to {}: {error}", target.to_string_lossy());
             }
+            pager.withdraw();
         })
     });
 }
 
-fn write(target: &CString) -> Result<(), c_int> {
-    let Some(pager) = engine::pager() else { return Ok(()) };
+fn write(pager: &Pager, target: &CString) -> Result<(), c_int> {
     let mut text = serde_json::to_vec_pretty(&pager.stats()).map_err(|_| libc::EINVAL)?;
     text.push(b'\n');
     if target.as_bytes() == b"-" {

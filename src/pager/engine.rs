@@ -2,6 +2,7 @@
 //! policy decide what comes next.
 
 mod commands;
+mod publish;
 mod serve;
 
 use std::collections::{HashMap, VecDeque};
@@ -23,6 +24,7 @@ use super::view::View;
 use crate::budget::governor::Governor;
 use crate::config::Settings;
 use crate::policy::{BlockId, BlockTable, Policy, Touch};
+use crate::status::{Board, Publisher};
 
 /// Reads in flight when neither the user nor a measurement says otherwise.
 const QUEUE_DEPTH: u32 = 16;
@@ -82,6 +84,7 @@ pub struct Engine {
     depth: u32,
     read_bytes: u32,
     meter: Meter,
+    publisher: Publisher,
     trace: Option<Trace>,
     warned: Warned,
     events: Vec<Event>,
@@ -99,6 +102,8 @@ pub struct Setup {
     pub bell: Arc<OwnedFd>,
     /// The policy.
     pub policy: Box<dyn Policy>,
+    /// The live page, to be made.
+    pub board: Arc<Board>,
 }
 
 impl Engine {
@@ -142,6 +147,7 @@ impl Engine {
             depth,
             read_bytes,
             meter,
+            publisher: Publisher::new(setup.board, settings.runtime_folder),
             trace,
             warned: Warned::default(),
             events: Vec::with_capacity(256),
@@ -163,6 +169,7 @@ impl Engine {
             self.adjust_budget();
             self.keep_orders();
             self.pump()?;
+            self.publish();
         }
     }
 
@@ -212,7 +219,11 @@ impl Engine {
     /// Waits for something to happen and serves faults and completions; starts no reads.
     fn step(&mut self) -> io::Result<()> {
         let limit = self.governor.as_ref().map(|_| ADJUST_EVERY);
+        let limit = limit.into_iter().chain(self.publisher.wait(self.meter.now_ns())).min();
         self.io.wait(&mut self.events, limit)?;
+        if !self.events.is_empty() {
+            self.publisher.changed();
+        }
         let faults = self.events.contains(&Event::Faults);
         // Completions first: a fault that comes with its own block's completion is then a short one.
         // Whatever panics, `events` holds those that have not been served.

@@ -75,6 +75,12 @@ impl ModelFile {
         self.identity
     }
 
+    /// The path as the kernel knows it now; empty where `/proc` does not say.
+    pub fn path(&self) -> String {
+        let link = format!("/proc/self/fd/{}", self.buffered.as_raw_fd());
+        rustix::fs::readlink(link, Vec::new()).map(|path| path.to_string_lossy().into_owned()).unwrap_or_default()
+    }
+
     /// The descriptor for reads into page-aligned memory, and whether it goes around the page cache.
     pub fn read_fd(&self) -> (RawFd, bool) {
         match &self.direct {

@@ -15,6 +15,7 @@ use super::kernel::Kernel;
 use super::uffd::raise;
 use crate::config::{Settings, Strategy};
 use crate::policy::{self, Policy};
+use crate::status::Board;
 
 /// Makes a policy.
 pub type MakePolicy = dyn Fn(Strategy) -> Box<dyn Policy> + Send + Sync;
@@ -38,7 +39,7 @@ pub struct Link {
 
 impl Link {
     /// Starts the thread and waits until it is up or has been refused something.
-    pub fn start(settings: &Settings, parts: &Parts) -> io::Result<Link> {
+    pub fn start(settings: &Settings, parts: &Parts, board: &Arc<Board>) -> io::Result<Link> {
         let bell = Arc::new(raise(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?));
         let (commands, inbox) = unbounded();
         let (up, is_up) = bounded(1);
@@ -48,10 +49,11 @@ impl Link {
             None => policy::for_strategy(strategy),
         };
         if strategy == Strategy::Kernel {
-            let kernel = Some(Kernel::new(settings, policy)?);
+            let kernel = Some(Kernel::new(settings, policy, board.clone())?);
             return Ok(Link { commands, bell, kernel, mapped_bytes: 0 });
         }
-        let setup = Setup { settings: settings.clone(), commands: inbox, bell: bell.clone(), policy };
+        let setup =
+            Setup { settings: settings.clone(), commands: inbox, bell: bell.clone(), policy, board: board.clone() };
         let wrap_io = parts.wrap_io.clone();
         let _signals = BlockedSignals::new();
         std::thread::Builder::new().name("ggpager".into()).spawn(move || {
@@ -102,6 +104,7 @@ impl Drop for Link {
 
 /// The thread's body. Whatever ends it, the views end as ordinary mappings.
 fn serve(setup: Setup, wrap_io: Option<Arc<WrapIo>>, up: impl FnOnce(io::Result<()>)) {
+    let board = setup.board.clone();
     let mut engine = match catch_unwind(AssertUnwindSafe(|| Engine::new(setup, wrap_io.as_deref()))) {
         Ok(Ok(engine)) => engine,
         Ok(Err(error)) => return up(Err(error)),
@@ -115,6 +118,7 @@ fn serve(setup: Setup, wrap_io: Option<Arc<WrapIo>>, up: impl FnOnce(io::Result<
         Err(_) => Some("a bug (panic)".to_owned()),
     };
     let _ = catch_unwind(AssertUnwindSafe(|| engine.hand_over_everything()));
+    let _ = catch_unwind(AssertUnwindSafe(|| board.withdraw()));
     if let Some(why) = why {
         log::error!("the pager has stopped: {why}; the kernel serves the model from now on, see `ggpager doctor`");
     }

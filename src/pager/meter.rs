@@ -6,6 +6,7 @@ use hdrhistogram::Histogram;
 
 use crate::policy::Touch;
 use crate::stats::{Percentiles, Stats};
+use crate::status::Counters;
 
 /// Counts what the pager does; turned into [`Stats`] on demand.
 pub struct Meter {
@@ -23,6 +24,14 @@ pub struct Meter {
     in_flight_ns: u128,
     reading_ns: u64,
     stall_ns: u64,
+    /// Threads asleep, since when there is one, and the time before with at least one.
+    waiting: u64,
+    waiting_since_ns: u64,
+    stalled_ns: u64,
+    /// Cycles that have ended, the end of the latest, and its length.
+    cycles: u64,
+    cycle_end_ns: u64,
+    cycle_ns: u64,
 }
 
 impl Meter {
@@ -42,6 +51,12 @@ impl Meter {
             in_flight_ns: 0,
             reading_ns: 0,
             stall_ns: 0,
+            waiting: 0,
+            waiting_since_ns: 0,
+            stalled_ns: 0,
+            cycles: 0,
+            cycle_end_ns: 0,
+            cycle_ns: 0,
         }
     }
 
@@ -88,8 +103,12 @@ impl Meter {
         }
     }
 
-    /// A thread touched a hole.
-    pub fn fault(&mut self, touch: Touch) {
+    /// A thread touched a hole at `now_ns` and sleeps.
+    pub fn fault(&mut self, touch: Touch, now_ns: u64) {
+        if self.waiting == 0 {
+            self.waiting_since_ns = now_ns;
+        }
+        self.waiting += 1;
         match touch {
             Touch::Absent => self.stats.faults_demand += 1,
             Touch::Reading => self.stats.faults_in_flight += 1,
@@ -100,6 +119,10 @@ impl Meter {
     /// A thread was woken after `wait_ns`.
     pub fn woken(&mut self, touch: Touch, wait_ns: u64) {
         self.stall_ns += wait_ns;
+        self.waiting = self.waiting.saturating_sub(1);
+        if self.waiting == 0 {
+            self.stalled_ns += self.now_ns() - self.waiting_since_ns;
+        }
         let histogram = match touch {
             Touch::Staged => &mut self.staged_latency_us,
             Touch::Absent | Touch::Reading => &mut self.demand_latency_us,
@@ -110,6 +133,48 @@ impl Meter {
     /// Frames hold `bytes` now.
     pub fn held(&mut self, bytes: u64) {
         self.stats.pool_peak_bytes = self.stats.pool_peak_bytes.max(bytes);
+    }
+
+    /// The policy has seen `cycles` cycles end until `now_ns`.
+    pub fn cycles(&mut self, cycles: u64, now_ns: u64) {
+        if cycles == self.cycles {
+            return;
+        }
+        // The first one has no beginning that anybody saw.
+        self.cycle_ns = if self.cycles > 0 { now_ns - self.cycle_end_ns } else { 0 };
+        self.cycle_end_ns = now_ns;
+        self.cycles = cycles;
+    }
+
+    /// The counters for the live page, but for those that are not the meter's. CPU time is that of
+    /// the calling thread, which must be the pager's.
+    pub fn counters(&mut self) -> Counters {
+        self.tick();
+        let stalled_now_ns = if self.waiting > 0 { self.now_ns() - self.waiting_since_ns } else { 0 };
+        Counters {
+            views: self.stats.views,
+            model_bytes: self.mapped_bytes,
+            budget_bytes: self.stats.budget_bytes,
+            held_peak_bytes: self.stats.pool_peak_bytes,
+            read_bytes: self.stats.read_bytes,
+            reads: self.stats.reads,
+            reads_in_flight: self.in_flight,
+            in_flight_ns: self.in_flight_ns as u64,
+            reading_ns: self.reading_ns,
+            faults_demand: self.stats.faults_demand,
+            faults_in_flight: self.stats.faults_in_flight,
+            faults_staged: self.stats.faults_staged,
+            threads_waiting: self.waiting,
+            stall_ns: self.stall_ns,
+            stalled_ns: self.stalled_ns + stalled_now_ns,
+            evictions: self.stats.evictions,
+            evictions_untouched: self.stats.evictions_untouched,
+            poisoned_pages: self.stats.poisoned_pages,
+            cycles: self.cycles,
+            cycle_ns: self.cycle_ns,
+            pager_cpu_ns: (thread_cpu_s() * 1e9) as u64,
+            ..Counters::default()
+        }
     }
 
     /// The summary up to now. CPU time is that of the calling thread, which must be the pager's.

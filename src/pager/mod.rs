@@ -24,7 +24,7 @@ pub mod view;
 pub mod views;
 
 use std::os::fd::BorrowedFd;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use command::Command;
@@ -38,6 +38,7 @@ use crate::config::{BudgetSetting, ByteSize, IoRung, Settings, Strategy};
 use crate::orders::{Key, Store};
 use crate::policy;
 use crate::stats::Stats;
+use crate::status::Board;
 
 /// Why a mapping does not become a view.
 #[derive(Debug, thiserror::Error)]
@@ -64,10 +65,8 @@ pub struct Pager {
     parts: Parts,
     /// `None` until the first view.
     link: Mutex<Option<Link>>,
-    /// Bytes of mappings that were left to the kernel.
-    passed_through_bytes: AtomicU64,
-    /// Bytes that the program read by itself.
-    program_read_bytes: AtomicU64,
+    /// The live page and what is counted for it here.
+    board: Arc<Board>,
     /// Set in forked children, where no pager thread exists.
     inert: AtomicBool,
 }
@@ -85,8 +84,7 @@ impl Pager {
             settings,
             parts,
             link: Mutex::new(None),
-            passed_through_bytes: AtomicU64::new(0),
-            program_read_bytes: AtomicU64::new(0),
+            board: Arc::default(),
             inert: AtomicBool::new(false),
         })
     }
@@ -111,7 +109,7 @@ impl Pager {
         let budget_bytes = budget::resolve(self.settings.budget, model_bytes, &memory);
         if link.is_none() {
             *link = Some(
-                Link::start(&self.settings, &self.parts)
+                Link::start(&self.settings, &self.parts, &self.board)
                     .map_err(|source| MapError::Sys { call: "the pager thread", source })?,
             );
         }
@@ -167,19 +165,24 @@ impl Pager {
     /// Counts bytes that the program itself read from a model file. Lock-free.
     pub fn program_read(&self, bytes: usize) {
         // Relaxed: a counter that nothing else depends on.
-        self.program_read_bytes.fetch_add(bytes as u64, Ordering::Relaxed);
+        self.board.program_read_bytes.fetch_add(bytes as u64, Ordering::Relaxed);
     }
 
     /// What has happened so far.
     pub fn stats(&self) -> Stats {
-        let passed_through = self.passed_through_bytes.load(Ordering::Relaxed);
+        let passed_through = self.board.passed_through_bytes.load(Ordering::Relaxed);
         let asked = self.with_link(|link| link.ask(|reply| Command::Stats { reply })).flatten();
         let stats = asked.unwrap_or_else(|| Stats {
             strategy: Strategy::Passthrough.to_string(),
             model_bytes: passed_through,
             ..Stats::default()
         });
-        Stats { program_read_bytes: self.program_read_bytes.load(Ordering::Relaxed), ..stats }
+        Stats { program_read_bytes: self.board.program_read_bytes.load(Ordering::Relaxed), ..stats }
+    }
+
+    /// The process ends: nothing is published any more. Takes no lock.
+    pub fn withdraw(&self) {
+        self.board.withdraw();
     }
 
     /// In a forked child: replaces every view (which the child does not inherit) by an ordinary
@@ -207,7 +210,7 @@ impl Pager {
 
     fn pass_through(&self, len: usize) -> Result<*mut u8, MapError> {
         // Relaxed: a counter that nothing else depends on.
-        self.passed_through_bytes.fetch_add(len as u64, Ordering::Relaxed);
+        self.board.passed_through_bytes.fetch_add(len as u64, Ordering::Relaxed);
         Err(MapError::Passthrough)
     }
 

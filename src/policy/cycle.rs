@@ -49,6 +49,8 @@ pub(super) struct Cycle {
     /// The stream that was touched last.
     pub(super) current: usize,
     pub(super) touches: u64,
+    /// Times that the first stream has gone past its end.
+    pub(super) ended: u64,
     /// Counts answers, to take streams by turns.
     pub(super) turn: usize,
     /// The last answer of `next_read`: given again while the pager has not begun to read it.
@@ -157,6 +159,7 @@ impl Cycle {
             }
         }
         if progress.wrapped {
+            self.ended += u64::from(at == 0);
             if !took_turns {
                 self.streams[at].successor = None;
             }

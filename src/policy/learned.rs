@@ -209,6 +209,10 @@ impl Policy for Learned {
         self.cycle.victim(table, need)
     }
 
+    fn cycles(&self) -> u64 {
+        self.cycle.ended
+    }
+
     fn rearm(&mut self, table: &BlockTable) -> Option<BlockId> {
         self.cycle.rearm(table).or_else(|| self.audit(table))
     }

@@ -163,6 +163,11 @@ pub trait Policy: Send {
     /// there is room. A block with [`BlockTable::is_waited_for`] may not be named.
     fn victim(&mut self, table: &BlockTable, wanted: Option<BlockId>, need: Need) -> Option<BlockId>;
 
+    /// Cycles of the first model that have ended, where the policy can tell.
+    fn cycles(&self) -> u64 {
+        0
+    }
+
     /// A `Present` block to take out of the view without losing its frame, so that its next touch
     /// reports itself. Called once after every touch.
     fn rearm(&mut self, table: &BlockTable) -> Option<BlockId> {

@@ -55,6 +55,10 @@ impl Policy for Readahead {
         self.cycle.victim(table, need)
     }
 
+    fn cycles(&self) -> u64 {
+        self.cycle.ended
+    }
+
     fn rearm(&mut self, table: &BlockTable) -> Option<BlockId> {
         self.cycle.rearm(table)
     }

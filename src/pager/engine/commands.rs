@@ -41,6 +41,7 @@ impl Engine {
                     if enough > budget_bytes && !std::mem::replace(&mut self.warned.budget, true) {
                         log::warn!("a budget of {budget_bytes} bytes is too small; it becomes {enough} bytes");
                     }
+                    self.introduce();
                     Ok(range)
                 });
                 let _ = reply.send(made);
@@ -56,6 +57,7 @@ impl Engine {
                 if let Some(trace) = &mut self.trace {
                     trace.flush();
                 }
+                self.publish_now();
                 let _ = reply.send(self.meter.summary());
             }
             Command::Panic => panic!("asked to"),
@@ -120,6 +122,7 @@ impl Engine {
         if wanted != budget {
             log::debug!("the budget goes from {budget} to {wanted} bytes");
             self.set_budget(wanted);
+            self.publisher.changed();
         }
     }
 

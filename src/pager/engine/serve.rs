@@ -39,11 +39,12 @@ impl Engine {
             }
         };
         let now = self.meter.now_ns();
-        self.meter.fault(touch);
+        self.meter.fault(touch, now);
         // Several threads may meet in one block; it counts as one touch.
         let first = !self.table.is_waited_for(id);
         if first {
             self.policy.touched(&self.table, id, touch, now);
+            self.meter.cycles(self.policy.cycles(), now);
             self.hint_companions(id, fault.address);
         }
         let waiter = Waiter { since_ns: now, touch, tid: fault.tid, address: fault.address };

@@ -64,6 +64,7 @@ impl Hints {
         }
         // Before the first touch the computation stands before the first block.
         self.views[slot] = Some(Watched { cursor: order.len().saturating_sub(1), view });
+        self.renamed = true;
         self.policy.mapped(&self.table, ids, &order);
         self.set_budget(budget_bytes);
         Ok(range)

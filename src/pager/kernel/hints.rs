@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::io;
 use std::ops::Range;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rustix::mm::Advice;
@@ -16,6 +17,7 @@ use super::touched::Pagemap;
 use crate::config::{Settings, Strategy};
 use crate::policy::{BlockId, BlockTable, Need, Placement, Policy, State, Touch};
 use crate::stats::Stats;
+use crate::status::{Board, Counters, Publisher, Texts, process};
 
 /// Blocks being read at most, when the user does not say.
 const DEPTH: u32 = 16;
@@ -46,6 +48,9 @@ pub(super) struct Hints {
     pub(super) table: BlockTable,
     pub(super) policy: Box<dyn Policy>,
     pub(super) meter: Meter,
+    publisher: Publisher,
+    /// The views have changed since the page named them.
+    pub(super) renamed: bool,
     pub(super) reading: VecDeque<Reading>,
     /// Touched blocks that nobody has asked the kernel for yet; marked as waited for.
     demand: VecDeque<BlockId>,
@@ -62,7 +67,7 @@ pub(super) struct Hints {
 }
 
 impl Hints {
-    pub fn new(settings: &Settings, policy: Box<dyn Policy>) -> io::Result<Hints> {
+    pub fn new(settings: &Settings, policy: Box<dyn Policy>, board: Arc<Board>) -> io::Result<Hints> {
         let mut meter = Meter::new();
         meter.stats.strategy = Strategy::Kernel.as_str().into();
         Ok(Hints {
@@ -70,6 +75,8 @@ impl Hints {
             table: BlockTable::default(),
             policy,
             meter,
+            publisher: Publisher::new(board, settings.runtime_folder.clone()),
+            renamed: false,
             reading: VecDeque::new(),
             demand: VecDeque::new(),
             pagemap: Pagemap::open()?,
@@ -93,8 +100,39 @@ impl Hints {
     /// The calling hint thread ends.
     pub fn thread_ends(&mut self) {
         self.cpu_s = (self.cpu_s.0 + thread_cpu_s(), 0.0);
+        self.publish_now();
         let (polling, polls) = self.polled;
         log::debug!("{polls} polls in {polling:?}, {:.3} s of processor time in all", self.cpu_s.0);
+    }
+
+    /// Writes the live page if it is time. On the hint thread, whose signals are blocked.
+    fn publish(&mut self, moved: bool) {
+        if std::mem::take(&mut self.renamed)
+            && let Some(watched) = self.views.iter().flatten().next()
+        {
+            self.publisher.introduce(&Texts {
+                program: process::program_name(),
+                model: watched.view.file.path(),
+                strategy: self.meter.stats.strategy.clone(),
+                ..Texts::default()
+            });
+            self.publish_now();
+        }
+        if moved {
+            self.publisher.changed();
+        }
+        if self.publisher.is_due(self.meter.now_ns()) {
+            self.publish_now();
+        }
+    }
+
+    fn publish_now(&mut self) {
+        let counters = Counters {
+            held_bytes: self.table.held_bytes(),
+            pager_cpu_ns: ((self.cpu_s.0 + self.cpu_s.1) * 1e9) as u64,
+            ..self.meter.counters()
+        };
+        self.publisher.publish(self.meter.now_ns(), counters);
     }
 
     /// One round, on the hint thread.
@@ -111,6 +149,7 @@ impl Hints {
         touched.into_iter().for_each(|id| self.touched(id));
         self.pump();
         self.cpu_s.1 = thread_cpu_s();
+        self.publish(moved);
         Step { moved, polling }
     }
 
@@ -135,6 +174,7 @@ impl Hints {
         };
         let now = self.meter.now_ns();
         self.policy.touched(&self.table, id, touch, now);
+        self.meter.cycles(self.policy.cycles(), now);
         match touch {
             Touch::Staged => self.table.set_state(id, State::Present),
             Touch::Reading => self.table.set_waited_for(id, true),

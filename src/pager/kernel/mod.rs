@@ -43,6 +43,7 @@ use super::views;
 use crate::config::Settings;
 use crate::policy::Policy;
 use crate::stats::Stats;
+use crate::status::Board;
 use commands::End;
 use hints::Hints;
 
@@ -65,6 +66,7 @@ pub struct Kernel {
 struct Shared {
     state: Mutex<State>,
     bell: Condvar,
+    board: Arc<Board>,
 }
 
 struct State {
@@ -79,10 +81,10 @@ struct State {
 
 impl Kernel {
     /// Gets ready; the thread starts with the first view.
-    pub fn new(settings: &Settings, policy: Box<dyn Policy>) -> io::Result<Kernel> {
-        let hints = Some(Hints::new(settings, policy)?);
+    pub fn new(settings: &Settings, policy: Box<dyn Policy>, board: Arc<Board>) -> io::Result<Kernel> {
+        let hints = Some(Hints::new(settings, policy, board.clone())?);
         let state = State { hints, thread: None, generation: 0, panics: false };
-        Ok(Kernel { shared: Arc::new(Shared { state: Mutex::new(state), bell: Condvar::new() }) })
+        Ok(Kernel { shared: Arc::new(Shared { state: Mutex::new(state), bell: Condvar::new(), board }) })
     }
 
     /// Does what `command` asks, on the calling thread. Its sender is dropped without an answer when
@@ -166,6 +168,7 @@ impl Drop for Kernel {
         let thread = state.dismiss();
         drop(state);
         self.shared.join(thread);
+        self.shared.board.withdraw();
     }
 }
 
@@ -214,7 +217,10 @@ impl Shared {
                 assert!(!panics, "asked to");
                 hints.step()
             });
-            let Some(step) = step else { break };
+            let Some(step) = step else {
+                self.board.withdraw();
+                break;
+            };
             let polled = step.polling * PAUSE_PER_POLL;
             pause = match step.moved {
                 true => polled.clamp(PAUSE_MIN, PAUSE_MAX),
