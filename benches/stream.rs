@@ -5,6 +5,9 @@
 //! The threads take turns inside of tensors of 16 MiB, as compute threads do: each reads its half of
 //! one, and both wait for each other before the next. They check one word of every page.
 //! Asked: bytes read per second at least 90 % of the drive's.
+//!
+//! `GGPAGER_BENCH_COPIES` names folders on other drives, separated by `:`, that get copies of the file.
+//! The pager reads from all of them; the null consumer and fio from the original alone.
 
 mod common;
 
@@ -132,10 +135,12 @@ fn main() -> io::Result<()> {
     let depth = setting("GGPAGER_BENCH_DEPTH", 16) as u32;
     let file = TestFile::new(bytes)?;
     file.cached(false)?;
+    let copies = common::Copies::of(&file)?;
     let settings = Settings {
         budget: BudgetSetting::Bytes(ByteSize(bytes / 2)),
         strategy: Strategy::Readahead,
         queue_depth: Some(depth),
+        replicas: copies.0.clone(),
         ..Settings::default()
     };
     let pager = Pager::new(settings);
@@ -179,6 +184,10 @@ fn main() -> io::Result<()> {
         "{} {} {}, {:.1} reads in flight",
         stats.strategy, stats.fill_rung, stats.io_rung, stats.reads_in_flight_mean
     );
+    for source in stats.sources.iter().filter(|_| !copies.0.is_empty()) {
+        let (read, rate) = (source.read_bytes as f64 / GB, source.drive_bytes_per_s / GB);
+        println!("{}: {read:.2} GB read, its drive's rate {rate:.3} GB/s", source.path);
+    }
     println!("median: {:.3} GB/s, {:.1} % of the null consumer", median(&mut ours), median(&mut of_null));
     match of_fio.is_empty() {
         true => println!("fio is not installed"),

@@ -242,7 +242,7 @@ pub struct Settings {
     pub queue_depth: Option<u32>,
     /// Size of one read, 4 KiB to 2 MiB in whole pages.
     pub read_size: Option<ByteSize>,
-    /// Copies of the model on other drives.
+    /// Copies of the model on other drives, or folders that hold them.
     pub replicas: Vec<PathBuf>,
     /// False when learned orders are not to be stored.
     pub order_cache: bool,

@@ -30,6 +30,8 @@ pub struct Stats {
     pub read_bytes: u64,
     /// Bytes that the program itself read from model files with read, pread or fread after mapping them.
     pub program_read_bytes: u64,
+    /// Where they were read: the model's files, and their copies on other drives.
+    pub sources: Vec<SourceStats>,
     /// Reads submitted.
     pub reads: u64,
     /// Sizes of the reads.
@@ -63,6 +65,20 @@ pub struct Stats {
     pub pager_cpu_s: f64,
     /// Time from the first view to this summary.
     pub wall_s: f64,
+}
+
+/// A file that blocks were read from.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct SourceStats {
+    /// Its name when it was opened.
+    pub path: String,
+    /// Bytes read from it.
+    pub read_bytes: u64,
+    /// What its drive read lately while it had something to do, 0 when nothing was read.
+    pub drive_bytes_per_s: f64,
+    /// It failed or was changed, and was not read any more.
+    pub left_out: bool,
 }
 
 /// Selected percentiles of a distribution.

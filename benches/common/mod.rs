@@ -108,3 +108,32 @@ impl Drop for TestFile {
         let _ = std::fs::remove_file(&self.path);
     }
 }
+
+/// Copies of a test file in the folders of `GGPAGER_BENCH_COPIES`; removed when dropped.
+pub struct Copies(pub Vec<PathBuf>);
+
+impl Copies {
+    /// Writes them.
+    pub fn of(file: &TestFile) -> io::Result<Copies> {
+        let folders = std::env::var_os("GGPAGER_BENCH_COPIES").unwrap_or_default();
+        let mut copies = Copies(Vec::new());
+        for folder in std::env::split_paths(&folders).filter(|folder| !folder.as_os_str().is_empty()) {
+            let path = folder.join(file.path.file_name().expect("a file"));
+            copies.0.push(path.clone());
+            std::fs::copy(&file.path, &path)?;
+            let copy = File::open(path)?;
+            copy.sync_all()?;
+            rustix::fs::fadvise(&copy, 0, None, rustix::fs::Advice::DontNeed)?;
+        }
+        file.cached(false)?;
+        Ok(copies)
+    }
+}
+
+impl Drop for Copies {
+    fn drop(&mut self) {
+        for copy in &self.0 {
+            let _ = std::fs::remove_file(copy);
+        }
+    }
+}

@@ -65,8 +65,8 @@ struct PagerOptions {
     /// Size of one read, 4KiB to 2MiB
     #[arg(long, value_name = "SIZE")]
     read_size: Option<String>,
-    /// Copies of the model on other drives, separated by `:`
-    #[arg(long, value_name = "FILES")]
+    /// Copies of the model on other drives, or folders that hold them, separated by `:`
+    #[arg(long, value_name = "PATHS")]
     replicas: Option<String>,
     /// Log level or filter, as in `info` or `ggpager=debug`
     #[arg(long, value_name = "FILTER")]

@@ -96,8 +96,8 @@ fn check_paths(settings: &Settings, errors: &mut Vec<String>) {
             errors.push(format!("{name}: {path:?} is a folder"));
         }
     }
-    for path in settings.replicas.iter().filter(|path| !path.is_file()) {
-        errors.push(format!("{}: {path:?} is not a file", var::REPLICAS));
+    for path in settings.replicas.iter().filter(|path| !path.is_file() && !path.is_dir()) {
+        errors.push(format!("{}: {path:?} is neither a file nor a folder", var::REPLICAS));
     }
 }
 

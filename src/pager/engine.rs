@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::Receiver;
 
 use super::command::Command;
+use super::drives::{Depth, Drives};
 use super::fill::{self, Fill, Frame};
 use super::io::{self as ladder, Event, Io, WrapIo};
 use super::meter::Meter;
@@ -68,6 +69,7 @@ pub struct Engine {
     /// Frames of `Reading` and `Staged` blocks.
     frames: Vec<Option<Frame>>,
     reads: Reads,
+    drives: Drives,
     /// Threads that sleep, by block.
     waiters: HashMap<BlockId, Vec<Waiter>>,
     /// Blocks that threads sleep on and that are not being read yet, oldest first.
@@ -81,7 +83,6 @@ pub struct Engine {
     adjusted_ns: u64,
     /// When orders were looked at for storing.
     kept_ns: u64,
-    depth: u32,
     read_bytes: u32,
     meter: Meter,
     publisher: Publisher,
@@ -115,7 +116,8 @@ impl Engine {
         let depth = settings.queue_depth.unwrap_or(QUEUE_DEPTH);
         let read_bytes = settings.read_size.map_or(READ_BYTES, |size| size.0 as u32);
         let parts = depth * (READ_BYTES / read_bytes).max(SMALL_READS as u32);
-        let mut io = ladder::choose(settings.io, uffd.raw_fd(), setup.bell.as_raw_fd(), parts)?;
+        let drives = 1 + settings.replicas.len() as u32;
+        let mut io = ladder::choose(settings.io, uffd.raw_fd(), setup.bell.as_raw_fd(), parts, drives)?;
         if let Some(wrap) = wrap_io {
             io = wrap(io);
         }
@@ -136,6 +138,12 @@ impl Engine {
             views: Vec::new(),
             frames: Vec::new(),
             reads: Reads::default(),
+            // Counted in bytes, since small blocks need more company, but never more than the ring was
+            // made for.
+            drives: Drives::new(Depth {
+                blocks: depth as usize * SMALL_READS,
+                bytes: depth as usize * READ_BYTES as usize,
+            }),
             waiters: HashMap::new(),
             demand: VecDeque::new(),
             closing: None,
@@ -144,7 +152,6 @@ impl Engine {
             governor: None,
             adjusted_ns: 0,
             kept_ns: 0,
-            depth,
             read_bytes,
             meter,
             publisher: Publisher::new(setup.board, settings.runtime_folder),

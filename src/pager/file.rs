@@ -1,33 +1,22 @@
-//! A model file as the pager holds it: reopened, so that it outlives the program's descriptor, a
-//! rename, and an unlink.
+//! A model file as the pager holds it: the file that the program mapped, and its copies on other
+//! drives.
 
 use std::io;
-use std::ops::Range;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::ops::{Deref, Range};
+use std::os::fd::BorrowedFd;
 
-use rustix::fs::{Advice, AtFlags, Mode, OFlags, StatxFlags};
 use rustix::mm::{MapFlags, ProtFlags};
 
-use super::region::{PAGE, map_file_over};
-use super::uffd::raise;
+use super::region::map_file_over;
+use super::source::Source;
 
-/// Which file it is, whatever its name.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Identity {
-    /// Device number.
-    pub dev: u64,
-    /// Inode number.
-    pub ino: u64,
-}
+pub use super::source::Identity;
 
-/// An open model file.
+/// An open model file. Stands for its original where one file is meant.
 #[derive(Debug)]
 pub struct ModelFile {
-    buffered: OwnedFd,
-    direct: Option<OwnedFd>,
-    identity: Identity,
-    bytes: u64,
-    modified_ns: u64,
+    /// The original first.
+    sources: Vec<Source>,
     sharing: Sharing,
 }
 
@@ -41,63 +30,19 @@ pub enum Sharing {
 }
 
 impl ModelFile {
-    /// Opens the file behind `fd` again, once through the page cache and, if `direct` is asked for
-    /// and the file system allows it with page alignment, once around it.
+    /// Opens the file behind `fd` again, see [`Source::reopen`].
     pub fn reopen(fd: BorrowedFd<'_>, sharing: Sharing, direct: bool) -> io::Result<ModelFile> {
-        let path = format!("/proc/self/fd/{}", fd.as_raw_fd());
-        let open = |extra: OFlags| rustix::fs::open(&*path, OFlags::RDONLY | OFlags::CLOEXEC | extra, Mode::empty());
-        let buffered = raise(open(OFlags::empty()).or_else(|_| rustix::io::fcntl_dupfd_cloexec(fd, 3))?);
-        let stat = rustix::fs::fstat(&buffered)?;
-        let direct =
-            if direct && allows_page_aligned_direct(&buffered) { open(OFlags::DIRECT).ok().map(raise) } else { None };
-        Ok(ModelFile {
-            buffered,
-            direct,
-            identity: Identity { dev: stat.st_dev, ino: stat.st_ino },
-            bytes: stat.st_size.max(0) as u64,
-            modified_ns: (stat.st_mtime as u64).wrapping_mul(1_000_000_000).wrapping_add(stat.st_mtime_nsec as u64),
-            sharing,
-        })
+        Ok(ModelFile { sources: vec![Source::reopen(fd, direct)?], sharing })
     }
 
-    /// Size when it was opened, in bytes.
-    pub fn bytes(&self) -> u64 {
-        self.bytes
+    /// Also reads from `copies`, which hold the same bytes.
+    pub fn add_copies(&mut self, copies: Vec<Source>) {
+        self.sources.extend(copies);
     }
 
-    /// When its content was changed last, before it was opened: nanoseconds since 1970.
-    pub fn modified_ns(&self) -> u64 {
-        self.modified_ns
-    }
-
-    /// Which file it is.
-    pub fn identity(&self) -> Identity {
-        self.identity
-    }
-
-    /// The path as the kernel knows it now; empty where `/proc` does not say.
-    pub fn path(&self) -> String {
-        let link = format!("/proc/self/fd/{}", self.buffered.as_raw_fd());
-        rustix::fs::readlink(link, Vec::new()).map(|path| path.to_string_lossy().into_owned()).unwrap_or_default()
-    }
-
-    /// The descriptor for reads into page-aligned memory, and whether it goes around the page cache.
-    pub fn read_fd(&self) -> (RawFd, bool) {
-        match &self.direct {
-            Some(direct) => (direct.as_raw_fd(), true),
-            None => (self.buffered.as_raw_fd(), false),
-        }
-    }
-
-    /// The descriptor that goes through the page cache.
-    pub fn buffered(&self) -> BorrowedFd<'_> {
-        self.buffered.as_fd()
-    }
-
-    /// Drops `range` of the file from the page cache after a buffered read.
-    pub fn forget_cached(&self, range: Range<u64>) {
-        let len = std::num::NonZeroU64::new(range.end - range.start);
-        let _ = rustix::fs::fadvise(&self.buffered, range.start, len, Advice::DontNeed);
+    /// Where its bytes can be read, the original first.
+    pub fn sources(&self) -> &[Source] {
+        &self.sources
     }
 
     /// Replaces `range` of addresses by an ordinary mapping of the file from `offset`: from here on
@@ -111,15 +56,10 @@ impl ModelFile {
     }
 }
 
-/// Whether O_DIRECT works with offsets, lengths and memory aligned to pages. Asks statx(2)
-/// (STATX_DIOALIGN, Linux 6.1); where the kernel does not say, the open itself decides.
-fn allows_page_aligned_direct(file: &OwnedFd) -> bool {
-    let dioalign = StatxFlags::from_bits_retain(linux_raw_sys::general::STATX_DIOALIGN);
-    match rustix::fs::statx(file, "", AtFlags::EMPTY_PATH, dioalign) {
-        Ok(stat) if stat.stx_mask & dioalign.bits() != 0 => {
-            let fits = |align: u32| align != 0 && align as usize <= PAGE;
-            fits(stat.stx_dio_mem_align) && fits(stat.stx_dio_offset_align)
-        }
-        _ => true,
+impl Deref for ModelFile {
+    type Target = Source;
+
+    fn deref(&self) -> &Source {
+        &self.sources[0]
     }
 }

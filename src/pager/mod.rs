@@ -1,12 +1,14 @@
 //! The pager: views, frames, the pager thread and its rungs.
 //!
 //! Rooms: [`engine`] is the thread; [`fill`] and [`io`] are its two ladders; [`blocks`] cuts files
-//! into blocks, [`view`] and [`views`] know which addresses show them, [`file`] holds the files.
+//! into blocks, [`view`] and [`views`] know which addresses show them, [`file`] holds the files,
+//! [`source`] and [`replicas`] their copies, between which [`drives`] chooses.
 //! [`uffd`], [`region`] speak to the operating system. [`meter`] and [`trace`] record. [`kernel`] is
 //! the strategy that does without faults.
 
 pub mod blocks;
 pub mod command;
+pub mod drives;
 pub mod engine;
 pub mod file;
 pub mod fill;
@@ -17,7 +19,9 @@ pub mod meter;
 pub mod pieces;
 pub mod reads;
 pub mod region;
+pub mod replicas;
 pub mod rescue;
+pub mod source;
 pub mod trace;
 pub mod uffd;
 pub mod view;
@@ -30,6 +34,7 @@ use std::sync::{Arc, Mutex};
 use command::Command;
 use file::{ModelFile, Sharing};
 use link::{Link, Parts};
+use replicas::Replicas;
 use view::Kept;
 
 use crate::budget;
@@ -63,6 +68,7 @@ pub enum MapError {
 pub struct Pager {
     settings: Settings,
     parts: Parts,
+    replicas: Replicas,
     /// `None` until the first view.
     link: Mutex<Option<Link>>,
     /// The live page and what is counted for it here.
@@ -81,6 +87,7 @@ impl Pager {
     /// As [`Pager::new`], with some parts replaced; tests put faulty ones in.
     pub fn with_parts(settings: Settings, parts: Parts) -> Arc<Pager> {
         Arc::new(Pager {
+            replicas: Replicas::new(&settings.replicas),
             settings,
             parts,
             link: Mutex::new(None),
@@ -97,7 +104,8 @@ impl Pager {
             return self.pass_through(len);
         }
         let direct = self.settings.io != Some(IoRung::Uring);
-        let file = ModelFile::reopen(file, sharing, direct).map_err(|source| MapError::Sys { call: "open", source })?;
+        let mut file =
+            ModelFile::reopen(file, sharing, direct).map_err(|source| MapError::Sys { call: "open", source })?;
         let (pieces, group_bytes) = pieces::of_file(&file);
         let mut link = self.link.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         let mapped_bytes = link.as_ref().map_or(0, Link::mapped_bytes);
@@ -132,6 +140,11 @@ impl Pager {
             ByteSize(room_bytes),
             if elastic { "growing and shrinking with them" } else { "as asked for" }
         );
+        // The kernel's page cache knows one file alone.
+        if self.settings.strategy != Strategy::Kernel {
+            let copies = self.replicas.of(&file, direct);
+            file.add_copies(copies);
+        }
         let kept = self.kept(&file, offset..offset + len as u64, &pieces);
         let file = Arc::new(file);
         let made = link.ask(|reply| Command::Map { file, offset, len, pieces, kept, budget_bytes, governor, reply });

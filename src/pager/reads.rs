@@ -12,6 +12,8 @@ pub struct Record {
     pub frame: Frame,
     /// Length of the block, in bytes.
     pub bytes: usize,
+    /// Where it is read from, at first: an index of [`Drives`](super::drives::Drives).
+    pub source: usize,
     /// Parts that have not completed.
     pub parts_left: u32,
     /// Something went wrong that trying again did not mend.
@@ -29,6 +31,8 @@ pub struct Part {
     pub start: u32,
     /// Bytes that are still missing.
     pub len: u32,
+    /// Which of the file's sources it is read from.
+    pub source: usize,
     /// Times it was tried again without progress.
     pub retries: u32,
     /// Goes through the page cache because direct I/O failed.

@@ -17,6 +17,8 @@ pub struct View {
     pub offset: u64,
     /// The file.
     pub file: Arc<ModelFile>,
+    /// Where the file is read, the original first: indexes of [`Drives`](super::drives::Drives).
+    pub sources: Vec<usize>,
     /// The blocks, in file order.
     pub layout: Layout,
     /// The ids of the blocks.

@@ -1,11 +1,11 @@
 //! Pages that nobody can read: the thread that touches one gets SIGBUS, as from an ordinary mapping.
 
 use std::ffi::{CString, OsString};
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, ChildStdout, Command, Stdio};
 
 use crate::support::{ORDINARY, PAGED, Setting, available, compile, is_root, model, own_model, run, scratch};
 
@@ -33,13 +33,16 @@ fn a_truncated_file_gives_sigbus_past_its_end() {
 
 /// A file system in which part of the model cannot be read. Unmounted when dropped, and by its server
 /// when this process ends.
-struct BadDisk {
-    folder: PathBuf,
+pub struct BadDisk {
+    /// Where it is mounted; the model in it is `model.gguf`.
+    pub folder: PathBuf,
     server: Child,
+    answers: BufReader<ChildStdout>,
 }
 
 impl BadDisk {
-    fn mount(model: &Path, bad: std::ops::Range<u64>) -> Option<BadDisk> {
+    /// Mounts it; reads of `model` that touch the bytes `bad` fail.
+    pub fn mount(model: &Path, bad: std::ops::Range<u64>) -> Option<BadDisk> {
         let device = std::fs::File::options().read(true).write(true).open("/dev/fuse").is_ok();
         if !available("root with /dev/fuse, for a drive that fails", is_root() && device) {
             return None;
@@ -53,14 +56,25 @@ impl BadDisk {
             .stdout(Stdio::piped())
             .spawn()
             .expect("the file system starts");
-        let mut line = String::new();
-        BufReader::new(server.stdout.take().expect("piped")).read_line(&mut line).expect("a line");
-        let mut disk = BadDisk { folder, server };
-        let mounted = line == "ready\n";
+        let answers = BufReader::new(server.stdout.take().expect("piped"));
+        let mut disk = BadDisk { folder, server, answers };
+        let mounted = disk.answer() == "ready\n";
         if !mounted {
             disk.server.wait().expect("it has ended");
         }
         available("the right to mount", mounted).then_some(disk)
+    }
+
+    /// From now on no byte of the model can be read.
+    pub fn fail(&mut self) {
+        self.server.stdin.as_mut().expect("piped").write_all(b"!").expect("it listens");
+        assert_eq!(self.answer(), "failing\n");
+    }
+
+    fn answer(&mut self) -> String {
+        let mut line = String::new();
+        self.answers.read_line(&mut line).expect("a line");
+        line
     }
 }
 

@@ -1,6 +1,7 @@
 /* bad_disk FOLDER MODEL START END: mounts a file system on FOLDER with one file, `model.gguf`, whose
  * bytes are those of MODEL, except that reads that touch START to END fail with EIO. Speaks to
- * /dev/fuse directly; says `ready`, and unmounts and ends when its input does. */
+ * /dev/fuse directly; says `ready`, fails all reads after a byte of input (and says `failing`), and
+ * unmounts and ends when its input does. */
 #include "common.h"
 #include <linux/fuse.h>
 #include <sys/mount.h>
@@ -8,6 +9,7 @@
 
 static int fuse, file;
 static size_t file_len, bad_start, bad_end;
+static atomic_int failing;
 static const char *folder;
 
 static void answer(uint64_t unique, int error, const void *data, size_t len) {
@@ -49,7 +51,7 @@ static void serve(const struct fuse_in_header *in, const void *body) {
     case FUSE_READ: {
         const struct fuse_read_in *read = body;
         REQUIRE(read->size <= sizeof data);
-        if (read->offset < bad_end && read->offset + read->size > bad_start)
+        if (failing || (read->offset < bad_end && read->offset + read->size > bad_start))
             return answer(in->unique, -EIO, NULL, 0);
         ssize_t got = pread(file, data, read->size, read->offset);
         REQUIRE(got >= 0);
@@ -70,7 +72,10 @@ static void serve(const struct fuse_in_header *in, const void *body) {
 
 static void *until_input_ends(void *unused) {
     char byte;
-    while (read(0, &byte, 1) > 0) {}
+    while (read(0, &byte, 1) > 0) {
+        failing = 1;
+        dprintf(1, "failing\n");
+    }
     umount2(folder, MNT_DETACH);
     _exit(0);
 }

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::sync::OnceLock;
 
+use ggpager::bench::cgroup::Group;
 use ggpager::stats::Stats;
 
 /// Size of the test model: not a whole number of pages, more than the pool of [`Setting::BUDGET`].
@@ -174,6 +175,18 @@ impl Outcome {
 
 /// Runs `program` with the library and `others` (behind it) preloaded.
 pub fn run(setting: Setting, others: &[&Path], program: &Path, args: &[OsString], extra: &[(&str, &str)]) -> Outcome {
+    run_within(None, setting, others, program, args, extra)
+}
+
+/// As [`run`], inside a control group.
+pub fn run_within(
+    group: Option<&Group>,
+    setting: Setting,
+    others: &[&Path],
+    program: &Path,
+    args: &[OsString],
+    extra: &[(&str, &str)],
+) -> Outcome {
     let stats = scratch("stats.json");
     let mut command = Command::new("timeout");
     command.args(["--kill-after=5", HANG_S]);
@@ -192,6 +205,9 @@ pub fn run(setting: Setting, others: &[&Path], program: &Path, args: &[OsString]
     let mut path = OsString::from("GGPAGER_STATS=");
     path.push(&stats);
     command.arg(path).arg(program).args(args).current_dir(folder()).stdin(Stdio::null());
+    if let Some(group) = group {
+        group.hold(&mut command);
+    }
     let output = command.output().expect("timeout runs");
     let output = Output { status: plain(output.status), ..output };
     let stats = std::fs::read(stats).ok().map(|text| serde_json::from_slice(&text).expect("statistics are JSON"));

@@ -14,6 +14,7 @@ use super::super::view::View;
 use super::super::views;
 use super::{ADJUST_EVERY, Engine, KEEP_EVERY};
 use crate::policy::{BlockId, Need, State, min_budget_bytes};
+use crate::stats::Stats;
 
 /// How long the end of a view waits for its order to be stored.
 const SAVE_MAX: Duration = Duration::from_millis(300);
@@ -35,7 +36,8 @@ impl Engine {
                 let made = self.fill.open_view(offset, len).and_then(|range| {
                     let layout = Layout::new(offset..offset + len as u64, &pieces);
                     let live = vec![range.clone()];
-                    self.add_view(View { ids: 0..0, live, range: range.clone(), offset, file, layout, kept })?;
+                    let sources = self.drives.add(&file);
+                    self.add_view(View { ids: 0..0, live, range: range.clone(), offset, file, sources, layout, kept })?;
                     self.governor = governor;
                     let enough = self.set_budget(budget_bytes);
                     if enough > budget_bytes && !std::mem::replace(&mut self.warned.budget, true) {
@@ -58,7 +60,8 @@ impl Engine {
                     trace.flush();
                 }
                 self.publish_now();
-                let _ = reply.send(self.meter.summary());
+                let sources = self.drives.summary(self.meter.now_ns());
+                let _ = reply.send(Stats { sources, ..self.meter.summary() });
             }
             Command::Panic => panic!("asked to"),
         }

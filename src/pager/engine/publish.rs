@@ -10,7 +10,7 @@ impl Engine {
         let stats = &self.meter.stats;
         self.publisher.introduce(&Texts {
             program: process::program_name(),
-            model: view.file.path(),
+            model: view.file.path().to_string_lossy().into_owned(),
             strategy: stats.strategy.clone(),
             fill_rung: stats.fill_rung.clone(),
             io_rung: stats.io_rung.clone(),

@@ -4,12 +4,13 @@
 use std::io;
 use std::os::fd::AsRawFd;
 
+use super::super::drives::Urgency;
 use super::super::fill::Place;
 use super::super::io::Read;
 use super::super::reads::{Part, Record};
 use super::super::region::PAGE;
 use super::super::uffd::Fault;
-use super::{Engine, READ_BYTES, SMALL_READS, Waiter};
+use super::{Engine, Waiter};
 use crate::policy::{BlockId, Need, Placement, State, Touch, min_budget_bytes};
 
 /// Times a read is tried again without progress before the block is given to the kernel.
@@ -83,27 +84,28 @@ impl Engine {
                     // Every frame is being read into; the next completion makes room.
                     return Ok(());
                 }
-                if !self.start_read(id)? {
+                let source = self.choose_source(id, Urgency::Demand).expect("demand reads need no depth");
+                if !self.start_read(id, source)? {
                     continue;
                 }
             }
             self.demand.pop_front();
         }
-        while self.has_depth() {
+        while self.drives.have_room() {
             let Some(id) = self.policy.next_read(&self.table, self.reads.blocks() as u32) else { break };
             assert_eq!(self.table.state(id), State::Absent, "the policy named block {id}, which is not absent");
-            if !self.make_room(Some(id), Need::Readahead) || !self.start_read(id)? {
+            let Some(source) = self.choose_source(id, Urgency::Readahead) else { break };
+            if !self.make_room(Some(id), Need::Readahead) || !self.start_read(id, source)? {
                 break;
             }
         }
         Ok(())
     }
 
-    /// Whether more should be in flight: counted in bytes, since small blocks need more company, but
-    /// never more than the ring was made for.
-    fn has_depth(&self) -> bool {
-        let depth = self.depth as usize;
-        self.reads.blocks() < depth * SMALL_READS && self.reads.bytes() < depth * READ_BYTES as usize
+    /// Which of its file's sources block `id` is to be read from, if that is not to wait.
+    fn choose_source(&self, id: BlockId, urgency: Urgency) -> Option<usize> {
+        let bytes = self.table.block(id).len as usize;
+        self.drives.choose(&self.view_of(id).sources, bytes, urgency, self.meter.now_ns())
     }
 
     /// Evicts until a frame for `wanted` fits (or until the budget is kept); false when the policy
@@ -130,9 +132,9 @@ impl Engine {
         self.table.set_state(id, State::Absent);
     }
 
-    /// Starts reading an absent block for which there is room. False when there was no memory for
+    /// Starts reading an absent block for which there is room from its file's `source`. False when there was no memory for
     /// it: the budget has then been cut down to what there is.
-    fn start_read(&mut self, id: BlockId) -> io::Result<bool> {
+    fn start_read(&mut self, id: BlockId, source: usize) -> io::Result<bool> {
         let place = self.place(id);
         let frame = match self.fill.acquire(&place) {
             Ok(frame) => frame,
@@ -157,10 +159,13 @@ impl Engine {
         let started_ns = self.meter.now_ns();
         let part_bytes = self.read_bytes.min(place.len as u32);
         let parts_left = (place.len as u32).div_ceil(part_bytes);
-        let record = self.reads.add(Record { id, frame, bytes: place.len, parts_left, failed: false, started_ns });
+        let read_from = self.view_of(id).sources[source];
+        self.drives.block_started(read_from, place.len);
+        let record = Record { id, frame, bytes: place.len, source: read_from, parts_left, failed: false, started_ns };
+        let record = self.reads.add(record);
         for start in (0..place.len as u32).step_by(part_bytes as usize) {
             let len = part_bytes.min(place.len as u32 - start);
-            self.start_part(Part { record, start, len, retries: 0, buffered: false })?;
+            self.start_part(Part { record, start, len, source, retries: 0, buffered: false })?;
         }
         Ok(true)
     }
@@ -175,11 +180,14 @@ impl Engine {
     fn start_part(&mut self, part: Part) -> io::Result<()> {
         let record = self.reads.record(part.record);
         let (id, frame) = (record.id, record.frame);
-        let file = &self.view_of(id).file;
-        let fd = if part.buffered { file.buffered().as_raw_fd() } else { file.read_fd().0 };
+        let view = self.view_of(id);
+        let source = &view.file.sources()[part.source];
+        let fd = if part.buffered { source.buffered().as_raw_fd() } else { source.read_fd().0 };
+        let read_from = view.sources[part.source];
         let offset = self.table.block(id).offset + u64::from(part.start);
         let token = self.reads.add_part(part);
         self.meter.read_started(u64::from(part.len));
+        self.drives.read_started(read_from, self.meter.now_ns());
         self.io.start(Read { fd, addr: frame.addr + part.start as usize, len: part.len, offset, token })
     }
 
@@ -192,17 +200,28 @@ impl Engine {
         };
         let now = self.meter.now_ns();
         self.meter.read_done(result.max(0) as u64, now.saturating_sub(started_ns));
+        self.drives.read_ended(self.view_of(id).sources[part.source], result.max(0) as u64, now);
+        let is_copy = part.source > 0;
+        if is_copy && !self.view_of(id).file.sources()[part.source].is_unchanged() {
+            return self.read_elsewhere(id, part, "it was changed");
+        }
         if self.missing_bytes(id, &part, result) > 0 {
             let progress = result.max(0) as u32 / PAGE as u32 * PAGE as u32;
             part.start += progress;
             part.len -= progress;
             part.retries = if progress > 0 { 0 } else { part.retries + 1 };
-            if !matches!(-result, libc::EINTR | libc::EAGAIN) && progress == 0 {
-                // Direct I/O may be refused where reading through the page cache works.
-                part.buffered = true;
-            }
-            if part.retries <= RETRIES_MAX {
+            let hard = !matches!(-result, libc::EINTR | libc::EAGAIN) && progress == 0;
+            // Direct I/O may be refused where reading through the page cache works; of a copy it has
+            // been tried.
+            part.buffered |= hard;
+            if part.retries <= RETRIES_MAX && !(is_copy && hard) {
                 return self.start_part(part);
+            }
+            let why =
+                if result < 0 { io::Error::from_raw_os_error(-result).to_string() } else { "it ends early".into() };
+            let view = self.view_of(id);
+            if is_copy || self.drives.has_other(&view.sources, view.sources[0]) {
+                return self.read_elsewhere(id, part, &why);
             }
             self.reads.record(part.record).failed = true;
         }
@@ -212,7 +231,20 @@ impl Engine {
             return Ok(());
         }
         let record = self.reads.take(part.record);
+        self.drives.block_ended(record.source, record.bytes);
         if record.failed { self.give_up(id) } else { self.filled(id) }
+    }
+
+    /// Leaves the source of `part` out from now on, and reads the part from another.
+    fn read_elsewhere(&mut self, id: BlockId, part: Part, why: &str) -> io::Result<()> {
+        let view = self.view_of(id);
+        let (file, sources) = (view.file.clone(), view.sources.clone());
+        if self.drives.leave_out(sources[part.source]) {
+            let path = file.sources()[part.source].path().display();
+            log::warn!("{path} is not read any more ({why}); other copies of the model are");
+        }
+        let source = self.choose_source(id, Urgency::Demand).expect("demand reads need no depth");
+        self.start_part(Part { source, retries: 0, buffered: false, ..part })
     }
 
     /// Bytes of `part` that the file has and the read did not bring.
@@ -232,8 +264,8 @@ impl Engine {
         let valid = file.bytes().saturating_sub(offset).min(place.len as u64) as usize;
         // SAFETY: the frame has `place.len` bytes and no read writes to it any more.
         unsafe { std::ptr::write_bytes((frame.addr + valid) as *mut u8, 0, place.len - valid) };
-        if !file.read_fd().1 {
-            file.forget_cached(offset..offset + place.len as u64);
+        for source in file.sources().iter().filter(|source| !source.read_fd().1) {
+            source.forget_cached(offset..offset + place.len as u64);
         }
         self.table.set_state(id, State::Staged);
         let placement = self.policy.filled(&self.table, id);

@@ -58,15 +58,22 @@ pub trait Io {
 /// Puts something around a rung; tests put faults in.
 pub type WrapIo = dyn Fn(Box<dyn Io>) -> Box<dyn Io> + Send + Sync;
 
-/// The best rung that this machine has, or the forced one.
-pub fn choose(forced: Option<IoRung>, uffd: RawFd, commands: RawFd, depth: u32) -> io::Result<Box<dyn Io>> {
+/// The best rung that this machine has, or the forced one, for `depth` reads in flight on each of
+/// `drives` drives.
+pub fn choose(
+    forced: Option<IoRung>,
+    uffd: RawFd,
+    commands: RawFd,
+    depth: u32,
+    drives: u32,
+) -> io::Result<Box<dyn Io>> {
     let rung = forced.unwrap_or(IoRung::UringDirect);
     if rung != IoRung::Pread {
-        match uring::Uring::new(rung, uffd, commands, depth) {
+        match uring::Uring::new(rung, uffd, commands, depth.saturating_mul(drives)) {
             Ok(uring) => return Ok(Box::new(uring)),
             Err(error) if forced.is_some() => return Err(error),
             Err(error) => log::info!("io_uring is not available: {error}"),
         }
     }
-    Ok(Box::new(threads::Threads::new(uffd, commands, depth)?))
+    Ok(Box::new(threads::Threads::new(uffd, commands, depth, drives)?))
 }

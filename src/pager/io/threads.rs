@@ -13,7 +13,7 @@ use super::{Event, Io, Read};
 use crate::config::IoRung;
 
 /// Enough to keep a drive busy with large reads.
-const THREADS_MAX: u32 = 8;
+const THREADS_PER_DRIVE: u32 = 8;
 
 /// See the module's page. The threads end when this is dropped.
 pub struct Threads {
@@ -25,12 +25,13 @@ pub struct Threads {
 }
 
 impl Threads {
-    /// Starts the threads; they inherit the caller's signal mask.
-    pub fn new(uffd: RawFd, commands: RawFd, depth: u32) -> io::Result<Threads> {
+    /// Starts the threads for `depth` reads in flight on each of `drives` drives; they inherit the
+    /// caller's signal mask.
+    pub fn new(uffd: RawFd, commands: RawFd, depth: u32, drives: u32) -> io::Result<Threads> {
         let (work, queue) = unbounded::<Read>();
         let (finished, done) = unbounded();
         let woken = Arc::new(raise(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?));
-        for _ in 0..depth.clamp(1, THREADS_MAX) {
+        for _ in 0..depth.clamp(1, THREADS_PER_DRIVE) * drives {
             let (queue, finished, woken) = (queue.clone(), finished.clone(), woken.clone());
             std::thread::Builder::new().name("ggpager-read".into()).stack_size(64 << 10).spawn(move || {
                 for read in queue {

@@ -12,6 +12,9 @@ use io_uring::{IoUring, opcode, squeue, types};
 use super::{Event, Io, Read};
 use crate::config::IoRung;
 
+/// More than this io_uring_setup(2) refuses (IORING_MAX_ENTRIES).
+const ENTRIES_MAX: u32 = 32768;
+
 const TOKEN_FAULTS: u64 = u64::MAX;
 const TOKEN_COMMANDS: u64 = u64::MAX - 1;
 
@@ -30,7 +33,8 @@ impl Uring {
     /// Makes a ring for `depth` reads in flight and the two polls. Must be called on the thread
     /// that will use it.
     pub fn new(rung: IoRung, uffd: RawFd, commands: RawFd, depth: u32) -> io::Result<Uring> {
-        let entries = (depth + 16).next_power_of_two();
+        // Reads beyond the ring's size are submitted in several goes.
+        let entries = depth.saturating_add(16).min(ENTRIES_MAX).next_power_of_two();
         let ring = IoUring::builder()
             .dontfork()
             .setup_single_issuer()

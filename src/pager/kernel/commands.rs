@@ -47,6 +47,7 @@ impl Hints {
             range: range.clone(),
             offset,
             file,
+            sources: Vec::new(),
             layout: Layout::new(offset..offset + len as u64, pieces),
             kept: None,
         };

@@ -112,7 +112,7 @@ impl Hints {
         {
             self.publisher.introduce(&Texts {
                 program: process::program_name(),
-                model: watched.view.file.path(),
+                model: watched.view.file.path().to_string_lossy().into_owned(),
                 strategy: self.meter.stats.strategy.clone(),
                 ..Texts::default()
             });

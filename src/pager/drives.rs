@@ -1,0 +1,399 @@
+//! Which drive to read from, when a model has copies on several.
+//!
+//! A read goes where it would end first: bytes in flight and its own over the drive's rate, as in the
+//! kernel's multipath selector `historical-service-time` (dm-ps-historical-service-time.c). The rate
+//! is measured while running: bytes over the time during which the drive had something to do, of the
+//! last few reads. Every drive has a depth of its own.
+//!
+//! A drive that only ever has few reads in flight looks slow where latency and not the rate is the
+//! bound, and would get few because it looks slow. So readahead that finds the best drive full goes to
+//! one that needs up to twice as long; and a drive that has nothing to do is thought faster as time
+//! passes, until a read of it tells. Reads that a thread waits for take no part in that. A drive that has
+//! not been read from yet is tried soon.
+
+use std::path::PathBuf;
+
+use super::file::{Identity, ModelFile};
+use crate::stats::SourceStats;
+
+/// Bytes after which a measurement counts for half or less.
+const RATE_BYTES: f64 = (32 << 20) as f64;
+
+/// Readahead takes a drive that needs this many times as long as the best one, which is full.
+const SLACK: f64 = 2.0;
+
+/// A drive of which nothing is known yet is thought this many times as fast as the fastest.
+const HOPE: f64 = 2.0;
+
+/// An idle drive is thought twice as fast after this time, in nanoseconds.
+const DOUBLING_NS: f64 = 4e9;
+
+/// Who wants a block.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Urgency {
+    /// A thread sleeps on it.
+    Demand,
+    /// Nobody yet.
+    Readahead,
+}
+
+/// What one drive may have in flight.
+#[derive(Debug, Clone, Copy)]
+pub struct Depth {
+    /// Blocks.
+    pub blocks: usize,
+    /// Bytes.
+    pub bytes: usize,
+}
+
+/// A drive, and what is being read from it.
+#[derive(Debug, Default)]
+struct Drive {
+    dev: u64,
+    blocks: usize,
+    bytes: usize,
+    /// Reads in flight: parts of blocks.
+    reads: usize,
+    /// The latest start or end of a read.
+    since_ns: u64,
+    /// Bytes read lately, and the time that they took.
+    lately_bytes: f64,
+    lately_ns: f64,
+}
+
+/// A file that blocks are read from.
+#[derive(Debug)]
+struct State {
+    identity: Identity,
+    path: PathBuf,
+    drive: usize,
+    read_bytes: u64,
+    left_out: bool,
+}
+
+/// All drives and the files on them that are read. Files are named by their index: see [`Drives::add`].
+#[derive(Debug)]
+pub struct Drives {
+    depth: Depth,
+    drives: Vec<Drive>,
+    sources: Vec<State>,
+}
+
+impl Drive {
+    fn passed(&mut self, now_ns: u64) {
+        if self.reads > 0 {
+            self.lately_ns += now_ns.saturating_sub(self.since_ns) as f64;
+        }
+        self.since_ns = now_ns;
+    }
+
+    /// Bytes per nanosecond, `None` before the first completion. A read that does not end makes the
+    /// drive slower from moment to moment.
+    fn rate(&self, now_ns: u64) -> Option<f64> {
+        let waiting = if self.reads > 0 { now_ns.saturating_sub(self.since_ns) as f64 } else { 0.0 };
+        (self.lately_bytes > 0.0).then(|| self.lately_bytes / (self.lately_ns + waiting).max(1.0))
+    }
+
+    fn idle_ns(&self, now_ns: u64) -> u64 {
+        if self.reads > 0 { 0 } else { now_ns.saturating_sub(self.since_ns) }
+    }
+}
+
+impl Drives {
+    /// No drives yet; each will have `depth`.
+    pub fn new(depth: Depth) -> Drives {
+        Drives { depth, drives: Vec::new(), sources: Vec::new() }
+    }
+
+    /// Takes in the places where `file` can be read; gives their indexes, the original's first.
+    pub fn add(&mut self, file: &ModelFile) -> Vec<usize> {
+        file.sources().iter().map(|source| self.add_source(source.identity(), source.path().to_owned())).collect()
+    }
+
+    fn add_source(&mut self, identity: Identity, path: PathBuf) -> usize {
+        let known = self.sources.iter().position(|state| state.identity == identity && state.path == path);
+        known.unwrap_or_else(|| {
+            let drive = self.drives.iter().position(|drive| drive.dev == identity.dev).unwrap_or_else(|| {
+                self.drives.push(Drive { dev: identity.dev, ..Drive::default() });
+                self.drives.len() - 1
+            });
+            self.sources.push(State { identity, path, drive, read_bytes: 0, left_out: false });
+            self.sources.len() - 1
+        })
+    }
+
+    /// Whether some drive has room for another read ahead.
+    pub fn have_room(&self) -> bool {
+        self.drives.iter().any(|drive| self.has_room(drive))
+    }
+
+    fn has_room(&self, drive: &Drive) -> bool {
+        drive.blocks < self.depth.blocks && drive.bytes < self.depth.bytes
+    }
+
+    /// Where of `sources` to read the next `bytes` bytes: a position in `sources`. Always one on
+    /// [`Urgency::Demand`]; the first, the original, when all have been left out.
+    pub fn choose(&self, sources: &[usize], bytes: usize, urgency: Urgency, now_ns: u64) -> Option<usize> {
+        let usable = |&(_, source): &(usize, &usize)| !self.sources[*source].left_out;
+        let mut candidates: Vec<(usize, &usize)> = sources.iter().enumerate().filter(usable).collect();
+        if candidates.is_empty() {
+            candidates.push((0, &sources[0]));
+        }
+        let drive = |source: &usize| &self.drives[self.sources[*source].drive];
+        let known = self.drives.iter().filter_map(|drive| drive.rate(now_ns));
+        let fastest = known.max_by(f64::total_cmp).unwrap_or(1.0);
+        let ends_after = |source: &usize| {
+            let drive = drive(source);
+            let rate = drive.rate(now_ns).map_or(fastest * HOPE, |rate| match urgency {
+                Urgency::Demand => rate,
+                Urgency::Readahead => fastest.min(rate * (drive.idle_ns(now_ns) as f64 / DOUBLING_NS).exp2()),
+            });
+            (drive.bytes + bytes) as f64 / rate
+        };
+        let timed = candidates.into_iter().map(|(at, source)| (at, source, ends_after(source)));
+        let timed: Vec<(usize, &usize, f64)> = timed.collect();
+        let best = timed.iter().map(|&(_, _, time)| time).fold(f64::INFINITY, f64::min);
+        let allowed = timed.into_iter().filter(|&(_, source, time)| {
+            urgency == Urgency::Demand || (time <= best * SLACK && self.has_room(drive(source)))
+        });
+        allowed.min_by(|a, b| a.2.total_cmp(&b.2)).map(|(at, ..)| at)
+    }
+
+    /// A block of `bytes` bytes will be read from `source`.
+    pub fn block_started(&mut self, source: usize, bytes: usize) {
+        let drive = &mut self.drives[self.sources[source].drive];
+        drive.blocks += 1;
+        drive.bytes += bytes;
+    }
+
+    /// That block has been read, or could not be.
+    pub fn block_ended(&mut self, source: usize, bytes: usize) {
+        let drive = &mut self.drives[self.sources[source].drive];
+        drive.blocks -= 1;
+        drive.bytes -= bytes;
+    }
+
+    /// A read from `source` was started.
+    pub fn read_started(&mut self, source: usize, now_ns: u64) {
+        let drive = &mut self.drives[self.sources[source].drive];
+        drive.passed(now_ns);
+        drive.reads += 1;
+    }
+
+    /// It has ended with `bytes` bytes.
+    pub fn read_ended(&mut self, source: usize, bytes: u64, now_ns: u64) {
+        let state = &mut self.sources[source];
+        state.read_bytes += bytes;
+        let drive = &mut self.drives[state.drive];
+        drive.passed(now_ns);
+        drive.reads -= 1;
+        drive.lately_bytes += bytes as f64;
+        if drive.lately_bytes > RATE_BYTES {
+            drive.lately_ns *= RATE_BYTES / drive.lately_bytes;
+            drive.lately_bytes = RATE_BYTES;
+        }
+    }
+
+    /// Reads no more from `source`; false when that has been said before.
+    pub fn leave_out(&mut self, source: usize) -> bool {
+        !std::mem::replace(&mut self.sources[source].left_out, true)
+    }
+
+    /// Whether another of `sources` than `source` is read from.
+    pub fn has_other(&self, sources: &[usize], source: usize) -> bool {
+        sources.iter().any(|&other| other != source && !self.sources[other].left_out)
+    }
+
+    /// What has been read from where.
+    pub fn summary(&self, now_ns: u64) -> Vec<SourceStats> {
+        let of = |state: &State| SourceStats {
+            path: state.path.to_string_lossy().into_owned(),
+            read_bytes: state.read_bytes,
+            drive_bytes_per_s: self.drives[state.drive].rate(now_ns).unwrap_or_default() * 1e9,
+            left_out: state.left_out,
+        };
+        self.sources.iter().map(of).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const BLOCK: usize = 2 << 20;
+
+    /// Drives that serve one block after the other, each at a rate of its own in bytes per nanosecond.
+    struct Bench {
+        drives: Drives,
+        sources: Vec<usize>,
+        rates: Vec<f64>,
+        /// When each drive's latest read will end, and the reads in flight by end: (end, source).
+        busy_until: Vec<f64>,
+        in_flight: Vec<(f64, usize)>,
+        now: f64,
+    }
+
+    fn drives(count: u64) -> (Drives, Vec<usize>) {
+        let mut drives = Drives::new(Depth { blocks: 64, bytes: 16 * BLOCK });
+        let add = |dev| drives.add_source(Identity { dev, ino: 1 }, PathBuf::from(format!("/{dev}/m")));
+        let sources = (0..count).map(add).collect();
+        (drives, sources)
+    }
+
+    impl Bench {
+        fn new(rates: &[f64]) -> Bench {
+            let (drives, sources) = drives(rates.len() as u64);
+            let busy_until = vec![0.0; rates.len()];
+            Bench { drives, sources, rates: rates.to_vec(), busy_until, in_flight: Vec::new(), now: 0.0 }
+        }
+
+        fn start(&mut self, at: usize) {
+            self.drives.block_started(self.sources[at], BLOCK);
+            self.drives.read_started(self.sources[at], self.now as u64);
+            let end = self.busy_until[at].max(self.now) + BLOCK as f64 / self.rates[at];
+            self.busy_until[at] = end;
+            self.in_flight.push((end, at));
+        }
+
+        fn end_next(&mut self) {
+            self.in_flight.sort_by(|a, b| b.0.total_cmp(&a.0));
+            let (end, at) = self.in_flight.pop().unwrap();
+            self.now = end;
+            self.drives.read_ended(self.sources[at], BLOCK as u64, end as u64);
+            self.drives.block_ended(self.sources[at], BLOCK);
+        }
+
+        /// Reads ahead as fast as the drives can; gives each one's share.
+        fn stream(&mut self, blocks: usize) -> Vec<f64> {
+            let before: Vec<u64> = self.drives.sources.iter().map(|state| state.read_bytes).collect();
+            for _ in 0..blocks {
+                let now = self.now as u64;
+                while let Some(at) = self.drives.choose(&self.sources, BLOCK, Urgency::Readahead, now) {
+                    self.start(at);
+                }
+                self.end_next();
+            }
+            let read = self.drives.sources.iter().zip(before).map(|(state, before)| (state.read_bytes - before) as f64);
+            read.map(|bytes| bytes / (blocks * BLOCK) as f64).collect()
+        }
+    }
+
+    #[test]
+    fn shares_follow_the_rates() {
+        for rates in [vec![1.0, 1.0], vec![4.0, 1.0], vec![0.5, 2.0, 1.0], vec![1.0]] {
+            let mut bench = Bench::new(&rates);
+            bench.stream(200);
+            let sum: f64 = rates.iter().sum();
+            for (share, rate) in bench.stream(2000).iter().zip(&rates) {
+                assert!((share - rate / sum).abs() < 0.02, "{rates:?}: {share}");
+            }
+        }
+    }
+
+    #[test]
+    fn every_drive_is_tried_by_a_single_reader() {
+        let mut bench = Bench::new(&[1.0, 4.0, 2.0]);
+        for _ in 0..20 {
+            let at = bench.drives.choose(&bench.sources, BLOCK, Urgency::Demand, bench.now as u64).unwrap();
+            bench.start(at);
+            bench.end_next();
+        }
+        let read: Vec<u64> = bench.drives.sources.iter().map(|state| state.read_bytes / BLOCK as u64).collect();
+        assert_eq!(read, [1, 18, 1]);
+    }
+
+    #[test]
+    fn a_change_of_speed_is_followed() {
+        let mut bench = Bench::new(&[1.0, 1.0]);
+        bench.stream(200);
+        bench.rates = vec![0.1, 1.0];
+        bench.stream(200);
+        let slowed = bench.stream(1000);
+        assert!(slowed[0] < 0.15, "{slowed:?}");
+        bench.rates = vec![1.0, 1.0];
+        bench.stream(400);
+        let again = bench.stream(1000);
+        assert!(again[0] > 0.4, "{again:?}");
+    }
+
+    #[test]
+    fn every_drive_has_its_own_depth() {
+        let mut bench = Bench::new(&[1.0, 1.0]);
+        bench.stream(100);
+        while let Some(at) = bench.drives.choose(&bench.sources, BLOCK, Urgency::Readahead, bench.now as u64) {
+            bench.start(at);
+        }
+        assert_eq!(bench.in_flight.len(), 32);
+        assert!(!bench.drives.have_room());
+        let demanded = bench.drives.choose(&bench.sources, BLOCK, Urgency::Demand, bench.now as u64);
+        assert!(demanded.is_some(), "who sleeps does not wait for depth");
+    }
+
+    #[test]
+    fn a_thread_that_waits_is_served_where_it_ends_first() {
+        let mut bench = Bench::new(&[4.0, 1.0]);
+        bench.stream(200);
+        while !bench.in_flight.is_empty() {
+            bench.end_next();
+        }
+        let demand = |bench: &Bench| bench.drives.choose(&bench.sources, BLOCK, Urgency::Demand, bench.now as u64);
+        for _ in 0..3 {
+            assert_eq!(demand(&bench), Some(0));
+            bench.start(0);
+        }
+        bench.start(0);
+        assert_eq!(demand(&bench), Some(1), "five blocks at 4 take longer than one at 1");
+    }
+
+    #[test]
+    fn a_silent_drive_loses_its_share_and_an_idle_one_is_tried_again() {
+        let mut bench = Bench::new(&[1.0, 1.0]);
+        bench.stream(100);
+        while !bench.in_flight.is_empty() {
+            bench.end_next();
+        }
+        bench.start(0);
+        let choose = |bench: &Bench, urgency, seconds: u64| {
+            bench.drives.choose(&bench.sources, BLOCK, urgency, bench.now as u64 + seconds * 1_000_000_000)
+        };
+        bench.start(1);
+        bench.start(1);
+        assert_eq!(choose(&bench, Urgency::Demand, 0), Some(0), "one in flight against two");
+        bench.end_next();
+        bench.rates = vec![1.0, 1e-3];
+        while bench.in_flight.iter().any(|&(_, at)| at == 1) {
+            bench.end_next();
+        }
+        bench.start(1);
+        bench.end_next();
+        assert_eq!(choose(&bench, Urgency::Readahead, 0), Some(0), "a thousand times slower");
+        bench.start(0);
+        assert_eq!(choose(&bench, Urgency::Demand, 60), Some(1), "the other is silent, and looks slower still");
+    }
+
+    #[test]
+    fn what_fails_is_left_out_and_the_original_is_last() {
+        let (mut drives, sources) = drives(3);
+        let choose = |drives: &Drives| drives.choose(&sources, BLOCK, Urgency::Demand, 0).unwrap();
+        assert!(drives.leave_out(sources[0]) && !drives.leave_out(sources[0]), "said once");
+        assert_eq!(choose(&drives), 1);
+        drives.block_started(sources[1], BLOCK);
+        assert_eq!(choose(&drives), 2);
+        assert!(drives.has_other(&sources, sources[2]));
+        drives.leave_out(sources[1]);
+        assert!(!drives.has_other(&sources, sources[2]));
+        drives.leave_out(sources[2]);
+        assert_eq!(choose(&drives), 0, "the original, when there is nothing else");
+        let left_out: Vec<bool> = drives.summary(0).iter().map(|source| source.left_out).collect();
+        assert_eq!(left_out, [true; 3]);
+    }
+
+    #[test]
+    fn a_file_mapped_twice_is_one_source() {
+        let (mut drives, sources) = drives(2);
+        let again = drives.add_source(Identity { dev: 1, ino: 1 }, "/1/m".into());
+        assert_eq!(again, sources[1]);
+        let neighbour = drives.add_source(Identity { dev: 1, ino: 2 }, "/1/n".into());
+        assert_eq!((neighbour, drives.drives.len()), (2, 2), "on the same drive");
+    }
+}
