@@ -18,6 +18,7 @@
 
 pub mod bench;
 pub mod budget;
+pub mod cache;
 pub mod cli;
 pub mod config;
 pub mod drive;

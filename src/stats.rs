@@ -59,6 +59,10 @@ pub struct Stats {
     pub poisoned_pages: u64,
     /// Mean number of reads in flight while at least one was.
     pub reads_in_flight_mean: f64,
+    /// Bytes that may be in flight, as it was last: tuned, unless the user has chosen.
+    pub queue_limit_bytes: u64,
+    /// Times that the drive had ended all it was given while more was to be read.
+    pub queue_ran_dry: u64,
     /// Time during which at least one read was in flight.
     pub reading_s: f64,
     /// CPU time of the pager thread.

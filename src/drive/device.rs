@@ -88,6 +88,22 @@ fn block_folder(sysfs: &Path, major: u32, minor: u32) -> Option<PathBuf> {
     if folder.join("partition").exists() { folder.parent().map(Path::to_owned) } else { Some(folder) }
 }
 
+/// What the kernel says about the drive with sysfs folder `folder` to tell it from others, and whether
+/// the drive brought some of that along: a name of its own rather than a place where it is plugged in.
+pub fn marks(folder: &Path) -> (String, bool) {
+    let mut reader = Reader::default();
+    let mut text = |name: &str| {
+        let text = reader.text(&folder.join(name)).ok()?.trim();
+        Some(text.to_owned()).filter(|text| !text.is_empty())
+    };
+    const OWN: [&str; 7] =
+        ["wwid", "device/wwid", "serial", "device/serial", "dm/uuid", "md/uuid", "loop/backing_file"];
+    let own: Vec<String> = OWN.iter().filter_map(|name| text(name)).collect();
+    let is_known = !own.is_empty();
+    let marks = own.into_iter().chain(text("device/model")).chain(text("size")).collect::<Vec<_>>().join("\n");
+    (marks, is_known)
+}
+
 fn direct_align(path: &Path) -> Option<(u32, u32)> {
     let facts = rustix::fs::statx(CWD, path, AtFlags::empty(), StatxFlags::DIOALIGN).ok()?;
     let known = facts.stx_mask & StatxFlags::DIOALIGN.bits() != 0;
@@ -113,6 +129,18 @@ pub fn allows_direct(path: &Path) -> Option<bool> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_drive_is_known_by_what_it_brings_along() {
+        let drive = tempfile::tempdir().unwrap();
+        std::fs::write(drive.path().join("size"), "1000\n").unwrap();
+        std::fs::write(drive.path().join("serial"), "\n").unwrap();
+        assert_eq!(marks(drive.path()), ("1000".into(), false));
+        std::fs::create_dir(drive.path().join("device")).unwrap();
+        std::fs::write(drive.path().join("device/model"), "Fast SSD   \n").unwrap();
+        std::fs::write(drive.path().join("wwid"), "eui.0025\n").unwrap();
+        assert_eq!(marks(drive.path()), ("eui.0025\nFast SSD\n1000".into(), true));
+    }
 
     #[test]
     fn a_partition_leads_to_its_drive() {

@@ -1,4 +1,5 @@
-//! The drive below a file: what it is ([`device`]) and how fast it reads ([`measure`]).
+//! The drive below a file: what it is ([`device`]), how fast it reads ([`measure`]), and what is
+//! remembered of it ([`profile`]).
 //!
 //! The measurement is a null consumer: it reads the file itself with the pager's kind of requests
 //! and throws the bytes away. That is the ceiling a paged run can reach on this drive, for this
@@ -6,6 +7,7 @@
 
 mod buffers;
 pub mod device;
+pub mod profile;
 mod threads;
 mod uring;
 

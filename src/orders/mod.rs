@@ -32,10 +32,7 @@ pub struct Store {
 impl Store {
     /// The user's store; `None` when the environment (`get`) names no home.
     pub fn of_user(get: impl Fn(&str) -> Option<OsString>) -> Option<Store> {
-        let absolute = |path: &PathBuf| path.is_absolute();
-        let cache = get("XDG_CACHE_HOME").map(PathBuf::from).filter(absolute);
-        let home = || get("HOME").map(PathBuf::from).filter(absolute).map(|home| home.join(".cache"));
-        Some(Store { folder: cache.or_else(home)?.join("ggpager/orders") })
+        Some(Store { folder: crate::cache::folder(get)?.join("orders") })
     }
 
     /// A store in `folder`, which need not exist yet.

@@ -3,7 +3,8 @@
 //! A read goes where it would end first: bytes in flight and its own over the drive's rate, as in the
 //! kernel's multipath selector `historical-service-time` (dm-ps-historical-service-time.c). The rate
 //! is measured while running: bytes over the time during which the drive had something to do, of the
-//! last few reads. Every drive has a depth of its own.
+//! last few reads. Every drive has a queue of its own, as long as
+//! [`super::tuner`] finds.
 //!
 //! A drive that only ever has few reads in flight looks slow where latency and not the rate is the
 //! bound, and would get few because it looks slow. So readahead that finds the best drive full goes to
@@ -14,7 +15,12 @@
 use std::path::PathBuf;
 
 use super::file::{Identity, ModelFile};
+use super::tuner::{BLOCK, Tuner};
+use crate::drive::profile::Profile;
 use crate::stats::SourceStats;
+
+/// So many reads of small blocks may be in flight instead of one of a huge block.
+pub const SMALL_READS: usize = 4;
 
 /// Bytes after which a measurement counts for half or less.
 const RATE_BYTES: f64 = (32 << 20) as f64;
@@ -37,19 +43,12 @@ pub enum Urgency {
     Readahead,
 }
 
-/// What one drive may have in flight.
-#[derive(Debug, Clone, Copy)]
-pub struct Depth {
-    /// Blocks.
-    pub blocks: usize,
-    /// Bytes.
-    pub bytes: usize,
-}
-
 /// A drive, and what is being read from it.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Drive {
     dev: u64,
+    /// How much may be in flight.
+    tuner: Tuner,
     blocks: usize,
     bytes: usize,
     /// Reads in flight: parts of blocks.
@@ -74,12 +73,27 @@ struct State {
 /// All drives and the files on them that are read. Files are named by their index: see [`Drives::add`].
 #[derive(Debug)]
 pub struct Drives {
-    depth: Depth,
+    /// Blocks in flight on each drive, where the user has chosen; else they are tuned.
+    depth: Option<u32>,
+    /// What is known of the first drive.
+    known: Option<Profile>,
+    idle: Tuner,
     drives: Vec<Drive>,
     sources: Vec<State>,
 }
 
 impl Drive {
+    fn new(dev: u64, tuner: Tuner) -> Drive {
+        Drive { dev, tuner, blocks: 0, bytes: 0, reads: 0, since_ns: 0, lately_bytes: 0.0, lately_ns: 0.0 }
+    }
+
+    /// Counted in bytes, since small blocks need more company, but never more than the ring was made
+    /// for.
+    fn has_room(&self) -> bool {
+        let limit = self.tuner.limit_bytes();
+        self.blocks < limit.div_ceil(BLOCK) as usize * SMALL_READS && (self.bytes as u64) < limit
+    }
+
     fn passed(&mut self, now_ns: u64) {
         if self.reads > 0 {
             self.lately_ns += now_ns.saturating_sub(self.since_ns) as f64;
@@ -100,9 +114,23 @@ impl Drive {
 }
 
 impl Drives {
-    /// No drives yet; each will have `depth`.
-    pub fn new(depth: Depth) -> Drives {
-        Drives { depth, drives: Vec::new(), sources: Vec::new() }
+    /// No drives yet. Each will have `depth` blocks in flight, or what it is found to need; `known` is
+    /// what is remembered of the first.
+    pub fn new(depth: Option<u32>, known: Option<Profile>) -> Drives {
+        Drives { depth, known, idle: Tuner::new(None), drives: Vec::new(), sources: Vec::new() }
+    }
+
+    /// How much may be in flight on the first drive, the model's own.
+    pub fn first(&self) -> &Tuner {
+        self.drives.first().map_or(&self.idle, |drive| &drive.tuner)
+    }
+
+    /// The pager goes to sleep.
+    pub fn slept(&mut self) {
+        for drive in &mut self.drives {
+            let full = !drive.has_room();
+            drive.tuner.slept(full);
+        }
     }
 
     /// Takes in the places where `file` can be read; gives their indexes, the original's first.
@@ -114,7 +142,11 @@ impl Drives {
         let known = self.sources.iter().position(|state| state.identity == identity && state.path == path);
         known.unwrap_or_else(|| {
             let drive = self.drives.iter().position(|drive| drive.dev == identity.dev).unwrap_or_else(|| {
-                self.drives.push(Drive { dev: identity.dev, ..Drive::default() });
+                let tuner = match self.depth {
+                    Some(blocks) => Tuner::fixed(u64::from(blocks)),
+                    None => Tuner::new(self.known.take().as_ref()),
+                };
+                self.drives.push(Drive::new(identity.dev, tuner));
                 self.drives.len() - 1
             });
             self.sources.push(State { identity, path, drive, read_bytes: 0, left_out: false });
@@ -124,11 +156,7 @@ impl Drives {
 
     /// Whether some drive has room for another read ahead.
     pub fn have_room(&self) -> bool {
-        self.drives.iter().any(|drive| self.has_room(drive))
-    }
-
-    fn has_room(&self, drive: &Drive) -> bool {
-        drive.blocks < self.depth.blocks && drive.bytes < self.depth.bytes
+        self.drives.iter().any(Drive::has_room)
     }
 
     /// Where of `sources` to read the next `bytes` bytes: a position in `sources`. Always one on
@@ -154,21 +182,23 @@ impl Drives {
         let timed: Vec<(usize, &usize, f64)> = timed.collect();
         let best = timed.iter().map(|&(_, _, time)| time).fold(f64::INFINITY, f64::min);
         let allowed = timed.into_iter().filter(|&(_, source, time)| {
-            urgency == Urgency::Demand || (time <= best * SLACK && self.has_room(drive(source)))
+            urgency == Urgency::Demand || (time <= best * SLACK && drive(source).has_room())
         });
         allowed.min_by(|a, b| a.2.total_cmp(&b.2)).map(|(at, ..)| at)
     }
 
     /// A block of `bytes` bytes will be read from `source`.
-    pub fn block_started(&mut self, source: usize, bytes: usize) {
+    pub fn block_started(&mut self, source: usize, bytes: usize, now_ns: u64) {
         let drive = &mut self.drives[self.sources[source].drive];
+        drive.tuner.started(bytes as u64, now_ns);
         drive.blocks += 1;
         drive.bytes += bytes;
     }
 
     /// That block has been read, or could not be.
-    pub fn block_ended(&mut self, source: usize, bytes: usize) {
+    pub fn block_ended(&mut self, source: usize, bytes: usize, now_ns: u64) {
         let drive = &mut self.drives[self.sources[source].drive];
+        drive.tuner.ended(bytes as u64, now_ns);
         drive.blocks -= 1;
         drive.bytes -= bytes;
     }
@@ -234,7 +264,7 @@ mod tests {
     }
 
     fn drives(count: u64) -> (Drives, Vec<usize>) {
-        let mut drives = Drives::new(Depth { blocks: 64, bytes: 16 * BLOCK });
+        let mut drives = Drives::new(Some(16), None);
         let add = |dev| drives.add_source(Identity { dev, ino: 1 }, PathBuf::from(format!("/{dev}/m")));
         let sources = (0..count).map(add).collect();
         (drives, sources)
@@ -248,7 +278,7 @@ mod tests {
         }
 
         fn start(&mut self, at: usize) {
-            self.drives.block_started(self.sources[at], BLOCK);
+            self.drives.block_started(self.sources[at], BLOCK, self.now as u64);
             self.drives.read_started(self.sources[at], self.now as u64);
             let end = self.busy_until[at].max(self.now) + BLOCK as f64 / self.rates[at];
             self.busy_until[at] = end;
@@ -260,7 +290,7 @@ mod tests {
             let (end, at) = self.in_flight.pop().unwrap();
             self.now = end;
             self.drives.read_ended(self.sources[at], BLOCK as u64, end as u64);
-            self.drives.block_ended(self.sources[at], BLOCK);
+            self.drives.block_ended(self.sources[at], BLOCK, end as u64);
         }
 
         /// Reads ahead as fast as the drives can; gives each one's share.
@@ -377,7 +407,7 @@ mod tests {
         let choose = |drives: &Drives| drives.choose(&sources, BLOCK, Urgency::Demand, 0).unwrap();
         assert!(drives.leave_out(sources[0]) && !drives.leave_out(sources[0]), "said once");
         assert_eq!(choose(&drives), 1);
-        drives.block_started(sources[1], BLOCK);
+        drives.block_started(sources[1], BLOCK, 0);
         assert_eq!(choose(&drives), 2);
         assert!(drives.has_other(&sources, sources[2]));
         drives.leave_out(sources[1]);

@@ -14,12 +14,14 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::Receiver;
 
 use super::command::Command;
-use super::drives::{Depth, Drives};
+use super::drives::{Drives, SMALL_READS};
 use super::fill::{self, Fill, Frame};
 use super::io::{self as ladder, Event, Io, WrapIo};
 use super::meter::Meter;
+use super::notes::Notes;
 use super::reads::Reads;
 use super::trace::Trace;
+use super::tuner;
 use super::uffd::{Fault, Uffd};
 use super::view::View;
 use crate::budget::governor::Governor;
@@ -27,13 +29,11 @@ use crate::config::Settings;
 use crate::policy::{BlockId, BlockTable, Policy, Touch};
 use crate::status::{Board, Publisher};
 
-/// Reads in flight when neither the user nor a measurement says otherwise.
+/// Blocks in flight when the user has chosen the size of reads, but not this.
 const QUEUE_DEPTH: u32 = 16;
-/// Size of one read when neither the user nor a measurement says otherwise: a whole huge block.
-const READ_BYTES: u32 = 2 << 20;
-
-/// So many reads of small blocks may be in flight instead of one of a huge block.
-const SMALL_READS: usize = 4;
+/// Size of one read unless the user says otherwise: a whole huge block. With as many bytes in flight
+/// smaller reads are not faster.
+const READ_BYTES: u32 = tuner::BLOCK as u32;
 
 /// How often an elastic budget is looked at.
 const ADJUST_EVERY: Duration = Duration::from_millis(50);
@@ -83,6 +83,7 @@ pub struct Engine {
     adjusted_ns: u64,
     /// When orders were looked at for storing.
     kept_ns: u64,
+    notes: Notes,
     read_bytes: u32,
     meter: Meter,
     publisher: Publisher,
@@ -105,6 +106,8 @@ pub struct Setup {
     pub policy: Box<dyn Policy>,
     /// The live page, to be made.
     pub board: Arc<Board>,
+    /// What is known of the drive.
+    pub notes: Notes,
 }
 
 impl Engine {
@@ -113,11 +116,13 @@ impl Engine {
         let settings = setup.settings;
         let uffd = Arc::new(Uffd::open()?);
         let fill = fill::choose(&uffd, settings.fill)?;
-        let depth = settings.queue_depth.unwrap_or(QUEUE_DEPTH);
+        let chosen = settings.queue_depth.or_else(|| settings.read_size.map(|_| QUEUE_DEPTH));
+        let drives = Drives::new(chosen, setup.notes.load());
+        let depth = chosen.unwrap_or(tuner::MOST as u32);
         let read_bytes = settings.read_size.map_or(READ_BYTES, |size| size.0 as u32);
         let parts = depth * (READ_BYTES / read_bytes).max(SMALL_READS as u32);
-        let drives = 1 + settings.replicas.len() as u32;
-        let mut io = ladder::choose(settings.io, uffd.raw_fd(), setup.bell.as_raw_fd(), parts, drives)?;
+        let drive_count = 1 + settings.replicas.len() as u32;
+        let mut io = ladder::choose(settings.io, uffd.raw_fd(), setup.bell.as_raw_fd(), parts, drive_count)?;
         if let Some(wrap) = wrap_io {
             io = wrap(io);
         }
@@ -140,10 +145,7 @@ impl Engine {
             reads: Reads::default(),
             // Counted in bytes, since small blocks need more company, but never more than the ring was
             // made for.
-            drives: Drives::new(Depth {
-                blocks: depth as usize * SMALL_READS,
-                bytes: depth as usize * READ_BYTES as usize,
-            }),
+            drives,
             waiters: HashMap::new(),
             demand: VecDeque::new(),
             closing: None,
@@ -152,6 +154,7 @@ impl Engine {
             governor: None,
             adjusted_ns: 0,
             kept_ns: 0,
+            notes: setup.notes,
             read_bytes,
             meter,
             publisher: Publisher::new(setup.board, settings.runtime_folder),
@@ -176,6 +179,8 @@ impl Engine {
             self.adjust_budget();
             self.keep_orders();
             self.pump()?;
+            self.drives.slept();
+            self.notes.keep(self.drives.first(), self.meter.now_ns());
             self.publish();
         }
     }

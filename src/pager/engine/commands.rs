@@ -60,8 +60,13 @@ impl Engine {
                     trace.flush();
                 }
                 self.publish_now();
-                let sources = self.drives.summary(self.meter.now_ns());
-                let _ = reply.send(Stats { sources, ..self.meter.summary() });
+                let stats = Stats {
+                    sources: self.drives.summary(self.meter.now_ns()),
+                    queue_limit_bytes: self.drives.first().limit_bytes(),
+                    queue_ran_dry: self.drives.first().ran_dry(),
+                    ..self.meter.summary()
+                };
+                let _ = reply.send(stats);
             }
             Command::Panic => panic!("asked to"),
         }

@@ -160,7 +160,7 @@ impl Engine {
         let part_bytes = self.read_bytes.min(place.len as u32);
         let parts_left = (place.len as u32).div_ceil(part_bytes);
         let read_from = self.view_of(id).sources[source];
-        self.drives.block_started(read_from, place.len);
+        self.drives.block_started(read_from, place.len, started_ns);
         let record = Record { id, frame, bytes: place.len, source: read_from, parts_left, failed: false, started_ns };
         let record = self.reads.add(record);
         for start in (0..place.len as u32).step_by(part_bytes as usize) {
@@ -231,7 +231,7 @@ impl Engine {
             return Ok(());
         }
         let record = self.reads.take(part.record);
-        self.drives.block_ended(record.source, record.bytes);
+        self.drives.block_ended(record.source, record.bytes, now);
         if record.failed { self.give_up(id) } else { self.filled(id) }
     }
 
