@@ -3,8 +3,7 @@
 //! A read goes where it would end first: bytes in flight and its own over the drive's rate, as in the
 //! kernel's multipath selector `historical-service-time` (dm-ps-historical-service-time.c). The rate
 //! is measured while running: bytes over the time during which the drive had something to do, of the
-//! last few reads. Every drive has a queue of its own, as long as
-//! [`super::tuner`] finds.
+//! last few reads. Every drive has a depth of its own, see [`super::tuner`].
 //!
 //! A drive that only ever has few reads in flight looks slow where latency and not the rate is the
 //! bound, and would get few because it looks slow. So readahead that finds the best drive full goes to
@@ -15,18 +14,19 @@
 use std::path::PathBuf;
 
 use super::file::{Identity, ModelFile};
+use super::notes::Notes;
 use super::tuner::{BLOCK, Tuner};
-use crate::drive::profile::Profile;
+use crate::drive::profile::Memory;
 use crate::stats::SourceStats;
-
-/// So many reads of small blocks may be in flight instead of one of a huge block.
-pub const SMALL_READS: usize = 4;
 
 /// Bytes after which a measurement counts for half or less.
 const RATE_BYTES: f64 = (32 << 20) as f64;
 
 /// Readahead takes a drive that needs this many times as long as the best one, which is full.
 const SLACK: f64 = 2.0;
+
+/// So many reads of small blocks may be in flight instead of one of a huge block.
+pub const SMALL_READS: usize = 4;
 
 /// A drive of which nothing is known yet is thought this many times as fast as the fastest.
 const HOPE: f64 = 2.0;
@@ -47,8 +47,8 @@ pub enum Urgency {
 #[derive(Debug)]
 struct Drive {
     dev: u64,
-    /// How much may be in flight.
     tuner: Tuner,
+    notes: Notes,
     blocks: usize,
     bytes: usize,
     /// Reads in flight: parts of blocks.
@@ -73,25 +73,20 @@ struct State {
 /// All drives and the files on them that are read. Files are named by their index: see [`Drives::add`].
 #[derive(Debug)]
 pub struct Drives {
-    /// Blocks in flight on each drive, where the user has chosen; else they are tuned.
+    /// The user's choice of blocks in flight.
     depth: Option<u32>,
-    /// What is known of the first drive.
-    known: Option<Profile>,
-    idle: Tuner,
+    remember: bool,
     drives: Vec<Drive>,
     sources: Vec<State>,
 }
 
 impl Drive {
-    fn new(dev: u64, tuner: Tuner) -> Drive {
-        Drive { dev, tuner, blocks: 0, bytes: 0, reads: 0, since_ns: 0, lately_bytes: 0.0, lately_ns: 0.0 }
-    }
-
-    /// Counted in bytes, since small blocks need more company, but never more than the ring was made
-    /// for.
-    fn has_room(&self) -> bool {
-        let limit = self.tuner.limit_bytes();
-        self.blocks < limit.div_ceil(BLOCK) as usize * SMALL_READS && (self.bytes as u64) < limit
+    fn new(dev: u64, depth: Option<u32>, notes: Notes) -> Drive {
+        let tuner = match depth {
+            Some(blocks) => Tuner::fixed(u64::from(blocks)),
+            None => Tuner::new(notes.load().as_ref()),
+        };
+        Drive { dev, tuner, notes, blocks: 0, bytes: 0, reads: 0, since_ns: 0, lately_bytes: 0.0, lately_ns: 0.0 }
     }
 
     fn passed(&mut self, now_ns: u64) {
@@ -114,39 +109,29 @@ impl Drive {
 }
 
 impl Drives {
-    /// No drives yet. Each will have `depth` blocks in flight, or what it is found to need; `known` is
-    /// what is remembered of the first.
-    pub fn new(depth: Option<u32>, known: Option<Profile>) -> Drives {
-        Drives { depth, known, idle: Tuner::new(None), drives: Vec::new(), sources: Vec::new() }
-    }
-
-    /// How much may be in flight on the first drive, the model's own.
-    pub fn first(&self) -> &Tuner {
-        self.drives.first().map_or(&self.idle, |drive| &drive.tuner)
-    }
-
-    /// The pager goes to sleep.
-    pub fn slept(&mut self) {
-        for drive in &mut self.drives {
-            let full = !drive.has_room();
-            drive.tuner.slept(full);
-        }
+    /// No drives yet; each will have `depth` blocks in flight, or as many as it needs. What is found out
+    /// about a drive is kept for the next process if `remember` says so.
+    pub fn new(depth: Option<u32>, remember: bool) -> Drives {
+        Drives { depth, remember, drives: Vec::new(), sources: Vec::new() }
     }
 
     /// Takes in the places where `file` can be read; gives their indexes, the original's first.
     pub fn add(&mut self, file: &ModelFile) -> Vec<usize> {
-        file.sources().iter().map(|source| self.add_source(source.identity(), source.path().to_owned())).collect()
+        let remember = self.remember && self.depth.is_none();
+        let sources = file.sources().iter();
+        sources
+            .map(|source| {
+                let notes = || Notes::new(if remember { Memory::of(source.buffered()) } else { None });
+                self.add_source(source.identity(), source.path().to_owned(), notes)
+            })
+            .collect()
     }
 
-    fn add_source(&mut self, identity: Identity, path: PathBuf) -> usize {
+    fn add_source(&mut self, identity: Identity, path: PathBuf, notes: impl FnOnce() -> Notes) -> usize {
         let known = self.sources.iter().position(|state| state.identity == identity && state.path == path);
         known.unwrap_or_else(|| {
             let drive = self.drives.iter().position(|drive| drive.dev == identity.dev).unwrap_or_else(|| {
-                let tuner = match self.depth {
-                    Some(blocks) => Tuner::fixed(u64::from(blocks)),
-                    None => Tuner::new(self.known.take().as_ref()),
-                };
-                self.drives.push(Drive::new(identity.dev, tuner));
+                self.drives.push(Drive::new(identity.dev, self.depth, notes()));
                 self.drives.len() - 1
             });
             self.sources.push(State { identity, path, drive, read_bytes: 0, left_out: false });
@@ -156,7 +141,13 @@ impl Drives {
 
     /// Whether some drive has room for another read ahead.
     pub fn have_room(&self) -> bool {
-        self.drives.iter().any(Drive::has_room)
+        self.drives.iter().any(Drives::has_room)
+    }
+
+    /// Counted in bytes, since small blocks need more company, but never more than the ring was made for.
+    fn has_room(drive: &Drive) -> bool {
+        let limit = drive.tuner.limit_bytes() as usize;
+        drive.blocks < limit.div_ceil(BLOCK as usize) * SMALL_READS && drive.bytes < limit
     }
 
     /// Where of `sources` to read the next `bytes` bytes: a position in `sources`. Always one on
@@ -182,9 +173,23 @@ impl Drives {
         let timed: Vec<(usize, &usize, f64)> = timed.collect();
         let best = timed.iter().map(|&(_, _, time)| time).fold(f64::INFINITY, f64::min);
         let allowed = timed.into_iter().filter(|&(_, source, time)| {
-            urgency == Urgency::Demand || (time <= best * SLACK && drive(source).has_room())
+            urgency == Urgency::Demand || (time <= best * SLACK && Drives::has_room(drive(source)))
         });
         allowed.min_by(|a, b| a.2.total_cmp(&b.2)).map(|(at, ..)| at)
+    }
+
+    /// The pager goes to sleep.
+    pub fn slept(&mut self, now_ns: u64) {
+        for drive in &mut self.drives {
+            drive.tuner.slept(!Drives::has_room(drive));
+            drop(drive.notes.keep(&drive.tuner, now_ns));
+        }
+    }
+
+    /// Bytes that may be in flight, and how often the queue ran dry: all drives together.
+    pub fn queues(&self) -> (u64, u64) {
+        let tuners = || self.drives.iter().map(|drive| &drive.tuner);
+        (tuners().map(Tuner::limit_bytes).sum(), tuners().map(Tuner::ran_dry).sum())
     }
 
     /// A block of `bytes` bytes will be read from `source`.
@@ -264,8 +269,8 @@ mod tests {
     }
 
     fn drives(count: u64) -> (Drives, Vec<usize>) {
-        let mut drives = Drives::new(Some(16), None);
-        let add = |dev| drives.add_source(Identity { dev, ino: 1 }, PathBuf::from(format!("/{dev}/m")));
+        let mut drives = Drives::new(Some(16), false);
+        let add = |dev| drives.add_source(Identity { dev, ino: 1 }, format!("/{dev}/m").into(), Notes::default);
         let sources = (0..count).map(add).collect();
         (drives, sources)
     }
@@ -421,9 +426,9 @@ mod tests {
     #[test]
     fn a_file_mapped_twice_is_one_source() {
         let (mut drives, sources) = drives(2);
-        let again = drives.add_source(Identity { dev: 1, ino: 1 }, "/1/m".into());
+        let again = drives.add_source(Identity { dev: 1, ino: 1 }, "/1/m".into(), Notes::default);
         assert_eq!(again, sources[1]);
-        let neighbour = drives.add_source(Identity { dev: 1, ino: 2 }, "/1/n".into());
+        let neighbour = drives.add_source(Identity { dev: 1, ino: 2 }, "/1/n".into(), Notes::default);
         assert_eq!((neighbour, drives.drives.len()), (2, 2), "on the same drive");
     }
 }

@@ -14,11 +14,10 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::Receiver;
 
 use super::command::Command;
-use super::drives::{Drives, SMALL_READS};
+use super::drives::{self, Drives};
 use super::fill::{self, Fill, Frame};
 use super::io::{self as ladder, Event, Io, WrapIo};
 use super::meter::Meter;
-use super::notes::Notes;
 use super::reads::Reads;
 use super::trace::Trace;
 use super::tuner;
@@ -83,7 +82,6 @@ pub struct Engine {
     adjusted_ns: u64,
     /// When orders were looked at for storing.
     kept_ns: u64,
-    notes: Notes,
     read_bytes: u32,
     meter: Meter,
     publisher: Publisher,
@@ -106,8 +104,6 @@ pub struct Setup {
     pub policy: Box<dyn Policy>,
     /// The live page, to be made.
     pub board: Arc<Board>,
-    /// What is known of the drive.
-    pub notes: Notes,
 }
 
 impl Engine {
@@ -117,12 +113,11 @@ impl Engine {
         let uffd = Arc::new(Uffd::open()?);
         let fill = fill::choose(&uffd, settings.fill)?;
         let chosen = settings.queue_depth.or_else(|| settings.read_size.map(|_| QUEUE_DEPTH));
-        let drives = Drives::new(chosen, setup.notes.load());
         let depth = chosen.unwrap_or(tuner::MOST as u32);
         let read_bytes = settings.read_size.map_or(READ_BYTES, |size| size.0 as u32);
-        let parts = depth * (READ_BYTES / read_bytes).max(SMALL_READS as u32);
-        let drive_count = 1 + settings.replicas.len() as u32;
-        let mut io = ladder::choose(settings.io, uffd.raw_fd(), setup.bell.as_raw_fd(), parts, drive_count)?;
+        let parts = depth * (READ_BYTES / read_bytes).max(drives::SMALL_READS as u32);
+        let count = 1 + settings.replicas.len() as u32;
+        let mut io = ladder::choose(settings.io, uffd.raw_fd(), setup.bell.as_raw_fd(), parts, count)?;
         if let Some(wrap) = wrap_io {
             io = wrap(io);
         }
@@ -143,9 +138,7 @@ impl Engine {
             views: Vec::new(),
             frames: Vec::new(),
             reads: Reads::default(),
-            // Counted in bytes, since small blocks need more company, but never more than the ring was
-            // made for.
-            drives,
+            drives: Drives::new(chosen, settings.order_cache),
             waiters: HashMap::new(),
             demand: VecDeque::new(),
             closing: None,
@@ -154,7 +147,6 @@ impl Engine {
             governor: None,
             adjusted_ns: 0,
             kept_ns: 0,
-            notes: setup.notes,
             read_bytes,
             meter,
             publisher: Publisher::new(setup.board, settings.runtime_folder),
@@ -179,8 +171,7 @@ impl Engine {
             self.adjust_budget();
             self.keep_orders();
             self.pump()?;
-            self.drives.slept();
-            self.notes.keep(self.drives.first(), self.meter.now_ns());
+            self.drives.slept(self.meter.now_ns());
             self.publish();
         }
     }

@@ -10,14 +10,11 @@ use rustix::event::{EventfdFlags, eventfd};
 
 use super::command::Command;
 use super::engine::{Engine, Setup};
-use super::file::ModelFile;
 use super::io::{WrapIo, threads};
 use super::kernel::Kernel;
-use super::notes::Notes;
 use super::slice;
 use super::uffd::raise;
 use crate::config::{Settings, Strategy};
-use crate::drive::profile::Memory;
 use crate::policy::{self, Policy};
 use crate::status::Board;
 
@@ -42,9 +39,8 @@ pub struct Link {
 }
 
 impl Link {
-    /// Starts the thread and waits until it is up or has been refused something. The drive of `file`
-    /// is the one that is remembered.
-    pub fn start(settings: &Settings, parts: &Parts, file: &ModelFile, board: &Arc<Board>) -> io::Result<Link> {
+    /// Starts the thread and waits until it is up or has been refused something.
+    pub fn start(settings: &Settings, parts: &Parts, board: &Arc<Board>) -> io::Result<Link> {
         let bell = Arc::new(raise(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?));
         let (commands, inbox) = unbounded();
         let (up, is_up) = bounded(1);
@@ -57,9 +53,8 @@ impl Link {
             let kernel = Some(Kernel::new(settings, policy, board.clone())?);
             return Ok(Link { commands, bell, kernel, mapped_bytes: 0 });
         }
-        let notes = Notes::new(if settings.order_cache { Memory::of(file.buffered()) } else { None });
-        let settings = settings.clone();
-        let setup = Setup { settings, commands: inbox, bell: bell.clone(), policy, board: board.clone(), notes };
+        let setup =
+            Setup { settings: settings.clone(), commands: inbox, bell: bell.clone(), policy, board: board.clone() };
         let wrap_io = parts.wrap_io.clone();
         let _signals = BlockedSignals::new();
         std::thread::Builder::new().name("ggpager".into()).spawn(move || {

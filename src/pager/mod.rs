@@ -2,9 +2,10 @@
 //!
 //! Rooms: [`engine`] is the thread; [`fill`] and [`io`] are its two ladders; [`blocks`] cuts files
 //! into blocks, [`view`] and [`views`] know which addresses show them, [`file`] holds the files,
-//! [`source`] and [`replicas`] their copies, between which [`drives`] chooses. [`tuner`] finds how much to
-//! have in flight, and [`notes`] keeps that. [`uffd`], [`region`], [`slice`] speak to the operating
-//! system. [`meter`] and [`trace`] record. [`kernel`] is the strategy that does without faults.
+//! [`source`] and [`replicas`] their copies, between which [`drives`] chooses. [`tuner`] finds how much
+//! to have in flight on a drive, and [`notes`] keeps that. [`uffd`], [`region`], [`slice`] speak to the
+//! operating system. [`meter`] and [`trace`] record. [`kernel`] is the strategy that does without
+//! faults.
 
 pub mod blocks;
 pub mod command;
@@ -120,7 +121,7 @@ impl Pager {
         let budget_bytes = budget::resolve(self.settings.budget, model_bytes, &memory);
         if link.is_none() {
             *link = Some(
-                Link::start(&self.settings, &self.parts, &file, &self.board)
+                Link::start(&self.settings, &self.parts, &self.board)
                     .map_err(|source| MapError::Sys { call: "the pager thread", source })?,
             );
         }

@@ -60,13 +60,9 @@ impl Engine {
                     trace.flush();
                 }
                 self.publish_now();
-                let stats = Stats {
-                    sources: self.drives.summary(self.meter.now_ns()),
-                    queue_limit_bytes: self.drives.first().limit_bytes(),
-                    queue_ran_dry: self.drives.first().ran_dry(),
-                    ..self.meter.summary()
-                };
-                let _ = reply.send(stats);
+                let sources = self.drives.summary(self.meter.now_ns());
+                let (queue_limit_bytes, queue_ran_dry) = self.drives.queues();
+                let _ = reply.send(Stats { sources, queue_limit_bytes, queue_ran_dry, ..self.meter.summary() });
             }
             Command::Panic => panic!("asked to"),
         }
