@@ -1,6 +1,9 @@
 //! Every byte that threads read through a view is the file's byte, whatever the rung, the pattern
 //! and the budget.
 
+#[allow(dead_code)] // what other tests need
+mod support;
+
 use std::fs::File;
 use std::io::Write;
 use std::os::fd::AsFd;
@@ -126,6 +129,8 @@ fn a_gigabyte_through_sixty_four_megabytes() {
 /// A madvise that no hook sees takes pages away behind the pager's back.
 #[test]
 fn pages_that_vanish_come_back() {
+    // A page that does not come back is touched for ever.
+    let _watchdog = support::Watchdog::new("pages that vanish");
     let bytes = 64u64 << 20;
     for fill in FillRung::ALL {
         let file = make_file(bytes);

@@ -4,6 +4,7 @@
 //! views, by every rung of the fill ladder, as root and as a user without privileges, and requires
 //! that views were really made.
 
+#[allow(dead_code)] // what other tests need
 mod support;
 
 use std::ffi::OsString;

@@ -2,8 +2,6 @@
 
 use std::os::fd::AsFd;
 use std::sync::Arc;
-use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
-use std::time::Duration;
 
 use ggpager::config::{BudgetSetting, ByteSize, FillRung, Settings, Strategy};
 use ggpager::pager::file::Sharing;
@@ -11,31 +9,11 @@ use ggpager::pager::link::Parts;
 use ggpager::pager::region::{self, PAGE, page_ceil};
 use ggpager::pager::{MapError, Pager};
 
+pub use crate::support::Watchdog;
 use crate::support::{MODEL_BYTES, model, word_at};
 
 /// Pages of the model.
 pub const PAGES: usize = (MODEL_BYTES as usize).div_ceil(PAGE);
-
-/// Ends the process when a test takes longer than this: it hangs. Nothing is asserted about any
-/// shorter time.
-const HANG: Duration = Duration::from_secs(120);
-
-/// Watches over one test until it is dropped.
-pub struct Watchdog(#[allow(dead_code)] Sender<()>);
-
-impl Watchdog {
-    /// Starts to watch.
-    pub fn new(test: &'static str) -> Watchdog {
-        let (alive, ended) = channel();
-        std::thread::spawn(move || {
-            if ended.recv_timeout(HANG) == Err(RecvTimeoutError::Timeout) {
-                eprintln!("{test}: it hung");
-                std::process::abort();
-            }
-        });
-        Watchdog(alive)
-    }
-}
 
 /// The usual settings: a pool smaller than the model.
 pub fn settings(fill: FillRung) -> Settings {

@@ -7,6 +7,8 @@ use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::sync::OnceLock;
+use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
+use std::time::Duration;
 
 use ggpager::bench::cgroup::Group;
 use ggpager::stats::Stats;
@@ -16,6 +18,27 @@ pub const MODEL_BYTES: u64 = (48 << 20) + 1000;
 
 /// Seconds after which a program counts as hanging. Nothing is asserted about any shorter time.
 const HANG_S: &str = "120";
+
+/// Ends the process when a test takes longer than this: it hangs. Nothing is asserted about any
+/// shorter time.
+const HANG: Duration = Duration::from_secs(120);
+
+/// Watches over one test until it is dropped.
+pub struct Watchdog(#[allow(dead_code)] Sender<()>);
+
+impl Watchdog {
+    /// Starts to watch.
+    pub fn new(test: &'static str) -> Watchdog {
+        let (alive, ended) = channel();
+        std::thread::spawn(move || {
+            if ended.recv_timeout(HANG) == Err(RecvTimeoutError::Timeout) {
+                eprintln!("{test}: it hung");
+                std::process::abort();
+            }
+        });
+        Watchdog(alive)
+    }
+}
 
 /// How the library is set up for one run.
 #[derive(Debug, Clone, Copy)]
