@@ -32,6 +32,16 @@ pub struct Stats {
     pub program_read_bytes: u64,
     /// Where they were read: the model's files, and their copies on other drives.
     pub sources: Vec<SourceStats>,
+    /// Models that fit and were loaded into the page cache by the loader.
+    pub loads: u64,
+    /// Those of them that ended early: memory became tight, or the file could not be read.
+    pub loads_stopped: u64,
+    /// Bytes that the loader has gone through.
+    pub load_bytes: u64,
+    /// Those of them that it found missing in the page cache, where the kernel tells (else all).
+    pub load_read_bytes: u64,
+    /// Time from a loader's start to its end, all loads together.
+    pub load_s: f64,
     /// Reads submitted.
     pub reads: u64,
     /// Sizes of the reads.

@@ -5,7 +5,7 @@ use std::os::fd::BorrowedFd;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use ggpager_core::pager::file::Sharing;
-use ggpager_core::pager::{MapError, Pager, views};
+use ggpager_core::pager::{MapError, Pager, load, views};
 use libc::{off_t, size_t};
 
 use crate::hook::{Verdict, hooks, raw};
@@ -99,19 +99,24 @@ fn map(addr: *mut c_void, len: usize, prot: c_int, flags: c_int, fd: c_int, offs
     {
         return Verdict::Pass;
     }
-    engine::calmly(|| map_model(fd, offset as u64, len, kind)).flatten().map_or(Verdict::Pass, Verdict::Done)
+    engine::calmly(|| map_model(fd, offset as u64, len, flags)).flatten().map_or(Verdict::Pass, Verdict::Done)
 }
 
-fn map_model(fd: c_int, offset: u64, len: usize, kind: c_int) -> Option<*mut c_void> {
+fn map_model(fd: c_int, offset: u64, len: usize, flags: c_int) -> Option<*mut c_void> {
     let identity = models::identify(fd, offset)?;
     // SAFETY: the program keeps its descriptor open during its own call.
     let file = unsafe { BorrowedFd::borrow_raw(fd) };
-    let sharing = if kind == libc::MAP_PRIVATE { Sharing::Private } else { Sharing::Shared };
+    let sharing = if flags & libc::MAP_TYPE == libc::MAP_PRIVATE { Sharing::Private } else { Sharing::Shared };
     let result = engine::pager_or_new().map(file, offset, len, sharing);
     models::remember(identity, fd, result.is_ok());
     match result {
         Ok(start) => Some(start.cast()),
         Err(MapError::Passthrough) => None,
+        // The program wants all of it soon. MAP_LOCKED means that it wants to wait.
+        Err(MapError::Fits(fitting)) if flags & (libc::MAP_POPULATE | libc::MAP_LOCKED) == libc::MAP_POPULATE => {
+            engine::pager_or_new().load(*fitting).map(|start| start.cast())
+        }
+        Err(MapError::Fits(_)) => None,
         Err(error) => {
             /// Relaxed: a second line would do no harm.
             static SAID: AtomicBool = AtomicBool::new(false);
@@ -134,6 +139,9 @@ fn unmap(start: usize, len: usize) -> Verdict<c_int> {
         return Verdict::Pass;
     }
     let Some(len) = len.checked_next_multiple_of(PAGE) else { return Verdict::Pass };
+    if load::any() {
+        on_views(|pager| pager.leaving(start, len));
+    }
     if !views::overlaps(start, len) {
         return Verdict::Pass;
     }

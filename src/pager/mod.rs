@@ -5,7 +5,7 @@
 //! [`source`] and [`replicas`] their copies, between which [`drives`] chooses. [`tuner`] finds how much
 //! to have in flight on a drive, and [`notes`] keeps that. [`uffd`], [`region`], [`slice`] speak to the
 //! operating system. [`meter`] and [`trace`] record. [`kernel`] is the strategy that does without
-//! faults.
+//! faults, and [`load`] serves models that fit.
 
 pub mod blocks;
 pub mod command;
@@ -16,6 +16,7 @@ pub mod fill;
 pub mod io;
 pub mod kernel;
 pub mod link;
+pub mod load;
 pub mod meter;
 pub mod notes;
 pub mod pieces;
@@ -38,6 +39,7 @@ use std::sync::{Arc, Mutex};
 use command::Command;
 use file::{ModelFile, Sharing};
 use link::{Link, Parts};
+use load::{Fitting, Loads};
 use replicas::Replicas;
 use view::Kept;
 
@@ -52,9 +54,12 @@ use crate::status::Board;
 /// Why a mapping does not become a view.
 #[derive(Debug, thiserror::Error)]
 pub enum MapError {
-    /// The ordinary mapping serves this file best (it fits, or the strategy says so).
-    #[error("the ordinary mapping serves this file best")]
+    /// The strategy wants the ordinary mapping.
+    #[error("the ordinary mapping is wanted")]
     Passthrough,
+    /// The ordinary mapping serves this file best, because the model fits; [`Pager::load`] can fill it.
+    #[error("the model fits")]
+    Fits(Box<load::Fitting>),
     /// A system call failed.
     #[error("{call}: {source}")]
     Sys {
@@ -75,6 +80,8 @@ pub struct Pager {
     replicas: Replicas,
     /// `None` until the first view.
     link: Mutex<Option<Link>>,
+    /// Models that fit.
+    loads: Arc<Loads>,
     /// The live page and what is counted for it here.
     board: Arc<Board>,
     /// Set in forked children, where no pager thread exists.
@@ -95,6 +102,7 @@ impl Pager {
             settings,
             parts,
             link: Mutex::new(None),
+            loads: Arc::default(),
             board: Arc::default(),
             inert: AtomicBool::new(false),
         })
@@ -105,7 +113,8 @@ impl Pager {
     /// Returns the view's address.
     pub fn map(&self, file: BorrowedFd<'_>, offset: u64, len: usize, sharing: Sharing) -> Result<*mut u8, MapError> {
         if self.inert.load(Ordering::Relaxed) || self.settings.strategy == Strategy::Passthrough {
-            return self.pass_through(len);
+            self.count_passed_through(len);
+            return Err(MapError::Passthrough);
         }
         let direct = self.settings.io != Some(IoRung::Uring);
         let mut file =
@@ -116,7 +125,8 @@ impl Pager {
         let model_bytes = group_bytes.max(mapped_bytes + len as u64);
         let memory = budget::Memory::probe();
         if self.settings.strategy == Strategy::Auto && budget::fits(self.settings.budget, model_bytes, &memory) {
-            return self.pass_through(len);
+            self.count_passed_through(len);
+            return Err(MapError::Fits(Box::new(Fitting { file, pieces, offset, len, model_bytes, memory })));
         }
         let budget_bytes = budget::resolve(self.settings.budget, model_bytes, &memory);
         if link.is_none() {
@@ -157,6 +167,25 @@ impl Pager {
         Ok(range.start as *mut u8)
     }
 
+    /// Makes an ordinary mapping of a model that fits, and loads it into the page cache from threads.
+    /// `None` when the page cache has it all, or nothing can be done: the program's own call then
+    /// serves best.
+    pub fn load(&self, fitting: Fitting) -> Option<*mut u8> {
+        match self.loads.start(fitting, self.settings.queue_depth) {
+            Ok(address) => address,
+            Err(error) => {
+                log::info!("the model is not loaded ahead: {error}");
+                None
+            }
+        }
+    }
+
+    /// The program gives up the mapping at `start..start + len`: what was to be loaded into it is not
+    /// wanted any more. Never waits for a read.
+    pub fn leaving(&self, start: usize, len: usize) {
+        self.loads.leaving(start, len);
+    }
+
     /// Unmaps every part of `start..start + len` that lies in a view. Whole pages: `len` is rounded
     /// up. Parts outside of views are not touched.
     pub fn unmap(&self, start: usize, len: usize) -> std::io::Result<()> {
@@ -194,7 +223,10 @@ impl Pager {
             model_bytes: passed_through,
             ..Stats::default()
         });
-        Stats { program_read_bytes: self.board.program_read_bytes.load(Ordering::Relaxed), ..stats }
+        let program_read_bytes = self.board.program_read_bytes.load(Ordering::Relaxed);
+        let mut stats = Stats { program_read_bytes, ..stats };
+        self.loads.report(&mut stats);
+        stats
     }
 
     /// The process ends: nothing is published any more. Takes no lock.
@@ -225,10 +257,9 @@ impl Pager {
         Some(Kept { store, key, offsets, revision: 0 })
     }
 
-    fn pass_through(&self, len: usize) -> Result<*mut u8, MapError> {
+    fn count_passed_through(&self, len: usize) {
         // Relaxed: a counter that nothing else depends on.
         self.board.passed_through_bytes.fetch_add(len as u64, Ordering::Relaxed);
-        Err(MapError::Passthrough)
     }
 
     fn with_link<T>(&self, act: impl FnOnce(&mut Link) -> T) -> Option<T> {
