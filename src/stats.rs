@@ -22,6 +22,8 @@ pub struct Stats {
     pub model_bytes: u64,
     /// The pool's size, after `auto` and the minimum.
     pub budget_bytes: u64,
+    /// Memory given back because the pool became smaller: what `auto` yielded to others.
+    pub given_back_bytes: u64,
     /// Frames in use at their most.
     pub pool_peak_bytes: u64,
     /// Views made.

@@ -1,95 +1,104 @@
 //! The elastic part of `auto`: the pool follows the memory that is left while the program runs.
 //!
-//! ```text
-//! target = pool + room - reserve, whole frames, at most the model
-//! ```
+//! [`super::rule`] decides; here is what it is told. The pool fills over the first cycle, and the
+//! program allocates its KV cache and compute buffers before that and meanwhile: what they take comes
+//! out of the room, and what they did not take of the headroom goes to the pool.
 //!
-//! The pool fills over the first cycle, and the program allocates its KV cache and compute buffers
-//! before that and meanwhile: what they take comes out of `room`, so less remains for the pool, and
-//! what they did not take of the headroom goes to it. `reserve` is what must stay free at any moment:
-//! the next readings' worth of a neighbour that takes memory as fast as it can.
+//! * **Strain** is what the counters of free memory do not show: page cache that is counted as room
+//!   but in use, dirty or locked. Where the kernel keeps pressure stall information for whoever binds
+//!   (the machine, or the group of v2), time in which tasks waited for memory makes the reserve larger,
+//!   up to twice, and is forgotten in seconds. It has a bound because a neighbour that streams files
+//!   through the page cache makes tasks wait for ever, however small the pool is.
+//! * **Swap** is never room. What has been swapped out since the start counts as taken: otherwise the
+//!   pool, which is anonymous memory that is touched once a cycle, would push out others or itself and
+//!   take the freed pages for room.
 
-use super::{FRAME_BYTES, GIB, MIB, Memory, frames_up};
+use std::time::Duration;
 
-/// Each change makes the policy think, so the pool grows only by steps of this,
-const GROWTH_BYTES_MIN: u64 = 64 * MIB;
-/// and when it must shrink, it does so at once and by this much more.
-const SHRINK_BYTES_MORE: u64 = 16 * MIB;
+use super::Memory;
+use super::memory::{Machine, Pressure};
+use super::rule::{Look, Rule, base_bytes};
 
 /// See the module's page.
 #[derive(Debug)]
 pub struct Governor {
     memory: Memory,
-    model_bytes: u64,
-    reserve_bytes: u64,
+    rule: Rule,
+    strain: Strain,
+    swapped_at_start_bytes: u64,
+    pause: Duration,
 }
 
 impl Governor {
     /// For models of `model_bytes` altogether, on the memory that `memory` watches.
     pub fn new(memory: Memory, model_bytes: u64) -> Governor {
-        // A neighbour at 4 GB/s takes 200 MB between two readings 50 ms apart.
-        let reserve_bytes = (memory.room_bytes() / 16).clamp(256 * MIB, 2 * GIB).min(memory.room_bytes() / 4);
-        Governor { memory, model_bytes, reserve_bytes }
+        let swapped_at_start_bytes = swapped_bytes(&memory.machine);
+        let (rule, strain) = (Rule::new(model_bytes), Strain::default());
+        Governor { memory, rule, strain, swapped_at_start_bytes, pause: Duration::ZERO }
     }
 
-    /// The budget from now on, in bytes, when it is `budget_bytes` now and the pool has memory of
-    /// `pool_bytes`. Reads the machine's and the cgroup's state.
-    pub fn adjust(&mut self, budget_bytes: u64, pool_bytes: u64) -> u64 {
+    /// The budget from `now_ms` (of any monotonic clock) on, in bytes, when it is `budget_bytes` now
+    /// and the pool has memory of `pool_bytes`. Reads the machine's and the cgroup's state.
+    pub fn adjust(&mut self, now_ms: u64, budget_bytes: u64, pool_bytes: u64) -> u64 {
         self.memory.refresh();
-        self.decide(budget_bytes, pool_bytes, self.memory.room_bytes())
+        let base = base_bytes(self.memory.capacity_bytes());
+        let strain = self.strain.look(now_ms, self.memory.binding_pressure(), base);
+        let swapped = swapped_bytes(&self.memory.machine).saturating_sub(self.swapped_at_start_bytes);
+        let room_bytes = self.memory.room_bytes().saturating_sub(swapped);
+        let look = Look { now_ms, budget_bytes, pool_bytes, room_bytes, base_bytes: base + strain };
+        self.pause = Duration::from_millis(self.rule.pause_ms(&look));
+        self.rule.decide(look)
     }
 
-    fn decide(&self, budget_bytes: u64, pool_bytes: u64, room_bytes: u64) -> u64 {
-        let most = frames_up(self.model_bytes);
-        let target = (pool_bytes + room_bytes).saturating_sub(self.reserve_bytes) / FRAME_BYTES * FRAME_BYTES;
-        let target = target.min(most);
-        let grows_enough = target >= budget_bytes + GROWTH_BYTES_MIN || (target == most && target > budget_bytes);
-        match target {
-            _ if target < budget_bytes => target.saturating_sub(SHRINK_BYTES_MORE),
-            _ if grows_enough => target,
-            _ => budget_bytes,
+    /// Less than `bytes` is of no use to the pager, so it is not asked for any more.
+    pub fn set_least(&mut self, bytes: u64) {
+        self.rule.set_least(bytes);
+    }
+
+    /// When to adjust again, after the last time: 5 to 50 ms.
+    pub fn pause(&self) -> Duration {
+        self.pause
+    }
+}
+
+fn swapped_bytes(machine: &Machine) -> u64 {
+    machine.swap_total_bytes.saturating_sub(machine.swap_free_bytes)
+}
+
+/// Waiting for memory, turned into bytes of reserve.
+#[derive(Debug, Default)]
+struct Strain {
+    /// When it was looked at, and the stalled time until then, in microseconds.
+    last: Option<(u64, u64)>,
+    bytes: u64,
+}
+
+impl Strain {
+    /// Stalls of less than this share of the time are everyday, in parts per thousand.
+    const EVERYDAY_PER_MILLE: u64 = 100;
+    /// Full strain builds up in this time when tasks do nothing but wait,
+    const RISE_MS: u64 = 250;
+    /// and goes in this time.
+    const FALL_MS: u64 = 4000;
+
+    /// The strain now, at most `base` bytes.
+    fn look(&mut self, now_ms: u64, pressure: Option<Pressure>, base: u64) -> u64 {
+        let Some(pressure) = pressure else {
+            *self = Strain::default();
+            return 0;
+        };
+        if let Some((then_ms, total_us)) = self.last.replace((now_ms, pressure.some_total_us)) {
+            let passed_ms = now_ms.saturating_sub(then_ms).max(1);
+            let stalled_per_mille = pressure.some_total_us.saturating_sub(total_us) / passed_ms;
+            let above = stalled_per_mille.min(1000).saturating_sub(Self::EVERYDAY_PER_MILLE);
+            let rise = base * above / 1000 * passed_ms.min(Self::RISE_MS) / Self::RISE_MS;
+            let fall = base * passed_ms.min(Self::FALL_MS) / Self::FALL_MS;
+            self.bytes = (self.bytes.saturating_sub(fall) + rise).min(base);
         }
+        self.bytes
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const GB: u64 = 1_000_000_000;
-
-    fn governor(reserve_bytes: u64) -> Governor {
-        let memory = Memory::probe_under(std::path::Path::new("/nowhere"), "self");
-        Governor { memory, model_bytes: 8 * GB, reserve_bytes }
-    }
-
-    #[test]
-    fn what_the_program_takes_comes_out_of_the_pool() {
-        let governor = governor(GB / 2);
-        let before = governor.decide(4 * GB, 0, 5 * GB);
-        assert!(before > 4 * GB && before <= 4 * GB + GB / 2, "{before}");
-        // A KV cache of 2 GB while the pool has 1 GB.
-        let after = governor.decide(before, GB, 2 * GB);
-        assert!((2 * GB..=5 * GB / 2).contains(&after), "{after}");
-        // The pool filling up changes nothing.
-        assert_eq!(governor.decide(after, 2 * GB, GB), after);
-    }
-
-    #[test]
-    fn pressure_shrinks_at_once_and_room_grows_in_steps() {
-        let governor = governor(GB / 2);
-        let budget = 4 * GB / FRAME_BYTES * FRAME_BYTES;
-        assert_eq!(governor.decide(budget, budget, GB / 2 + FRAME_BYTES), budget, "a frame more is not worth it");
-        assert_eq!(governor.decide(budget, budget, GB / 2 - FRAME_BYTES), budget - FRAME_BYTES - SHRINK_BYTES_MORE);
-        assert!(governor.decide(budget, budget, 2 * GB) > budget + GB);
-        assert_eq!(
-            governor.decide(budget, budget, 0),
-            (budget - GB / 2) / FRAME_BYTES * FRAME_BYTES - SHRINK_BYTES_MORE
-        );
-    }
-
-    #[test]
-    fn never_more_than_the_model() {
-        assert_eq!(governor(0).decide(GB, GB, 100 * GB), frames_up(8 * GB));
-    }
-}
+#[path = "governor_tests.rs"]
+mod tests;

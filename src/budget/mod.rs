@@ -30,6 +30,7 @@ pub mod cgroup;
 pub mod governor;
 pub mod memory;
 pub mod read;
+pub mod rule;
 
 use std::path::{Path, PathBuf};
 
@@ -101,6 +102,22 @@ impl Memory {
         let machine = self.machine.available_bytes.saturating_sub(others);
         let cgroup = self.cgroup.as_ref().and_then(|usage| usage.left_bytes);
         cgroup.map_or(machine, |left| left.min(machine))
+    }
+
+    /// What there is to share with others, in bytes: the binding group's limit, or RAM.
+    pub fn capacity_bytes(&self) -> u64 {
+        let limit = self.cgroup.as_ref().and_then(|usage| usage.limit_bytes);
+        limit.map_or(self.machine.total_bytes, |limit| limit.min(self.machine.total_bytes))
+    }
+
+    /// Pressure on whoever leaves less, the cgroup or the machine, where the kernel keeps it. A group
+    /// of v1 has none of its own.
+    pub fn binding_pressure(&self) -> Option<Pressure> {
+        let left = self.cgroup.as_ref().and_then(|usage| usage.left_bytes);
+        match &self.cgroup {
+            Some(usage) if left.is_some_and(|left| left <= self.room_bytes()) => usage.pressure,
+            _ => self.pressure,
+        }
     }
 }
 

@@ -34,9 +34,6 @@ const QUEUE_DEPTH: u32 = 16;
 /// smaller reads are not faster.
 const READ_BYTES: u32 = tuner::BLOCK as u32;
 
-/// How often an elastic budget is looked at.
-const ADJUST_EVERY: Duration = Duration::from_millis(50);
-
 /// How often learned orders are stored at most.
 const KEEP_EVERY: Duration = Duration::from_secs(2);
 
@@ -79,7 +76,8 @@ pub struct Engine {
     /// Signalled by senders of commands; the ring polls it, so it lives as long.
     _bell: Arc<OwnedFd>,
     governor: Option<Box<Governor>>,
-    adjusted_ns: u64,
+    /// When an elastic budget is looked at again.
+    adjusts_at_ns: u64,
     /// When orders were looked at for storing.
     kept_ns: u64,
     read_bytes: u32,
@@ -145,7 +143,7 @@ impl Engine {
             commands: setup.commands,
             _bell: setup.bell,
             governor: None,
-            adjusted_ns: 0,
+            adjusts_at_ns: 0,
             kept_ns: 0,
             read_bytes,
             meter,
@@ -221,7 +219,8 @@ impl Engine {
 
     /// Waits for something to happen and serves faults and completions; starts no reads.
     fn step(&mut self) -> io::Result<()> {
-        let limit = self.governor.as_ref().map(|_| ADJUST_EVERY);
+        let until_look = || Duration::from_nanos(self.adjusts_at_ns.saturating_sub(self.meter.now_ns()));
+        let limit = self.governor.as_ref().map(|_| until_look().max(Duration::from_millis(1)));
         let limit = limit.into_iter().chain(self.publisher.wait(self.meter.now_ns())).min();
         self.io.wait(&mut self.events, limit)?;
         if !self.events.is_empty() {

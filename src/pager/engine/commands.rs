@@ -12,7 +12,7 @@ use super::super::command::Command;
 use super::super::region::unmap;
 use super::super::view::View;
 use super::super::views;
-use super::{ADJUST_EVERY, Engine, KEEP_EVERY};
+use super::{Engine, KEEP_EVERY};
 use crate::policy::{BlockId, Need, State, min_budget_bytes};
 use crate::stats::Stats;
 
@@ -105,29 +105,38 @@ impl Engine {
     /// what it has become.
     fn set_budget(&mut self, wanted: u64) -> u64 {
         let bytes = wanted.max(min_budget_bytes(&self.table));
+        let had = self.pool_bytes();
         self.table.set_budget(bytes);
         self.meter.stats.budget_bytes = bytes;
         self.policy.budget_changed(&self.table);
         self.make_room(None, Need::Shrink);
         self.fill.trim(bytes.saturating_sub(self.table.held_bytes()));
+        self.meter.stats.given_back_bytes += had.saturating_sub(self.pool_bytes());
         bytes
+    }
+
+    /// Memory of all frames, with a block or spare.
+    fn pool_bytes(&self) -> u64 {
+        self.table.held_bytes() + self.fill.spare_bytes()
     }
 
     /// Lets the pool follow the memory that is left, if the budget is elastic.
     pub(super) fn adjust_budget(&mut self) {
-        let Some(governor) = &mut self.governor else { return };
-        let now = self.meter.now_ns();
-        if now < self.adjusted_ns + ADJUST_EVERY.as_nanos() as u64 {
+        let (now, pool) = (self.meter.now_ns(), self.pool_bytes());
+        let Some(governor) = self.governor.as_mut().filter(|_| now >= self.adjusts_at_ns) else { return };
+        let budget = self.table.budget_bytes();
+        let wanted = governor.adjust(now / 1_000_000, budget, pool);
+        self.adjusts_at_ns = now + governor.pause().as_nanos() as u64;
+        if wanted == budget {
             return;
         }
-        self.adjusted_ns = now;
-        let budget = self.table.budget_bytes();
-        let wanted = governor.adjust(budget, self.table.held_bytes() + self.fill.spare_bytes());
-        if wanted != budget {
-            log::debug!("the budget goes from {budget} to {wanted} bytes");
-            self.set_budget(wanted);
-            self.publisher.changed();
+        let became = self.set_budget(wanted);
+        self.publisher.changed();
+        if let Some(governor) = self.governor.as_mut().filter(|_| became > wanted) {
+            governor.set_least(became);
         }
+        let (given, took_us) = (pool.saturating_sub(self.pool_bytes()), (self.meter.now_ns() - now) / 1000);
+        log::debug!("the budget goes from {budget} to {became} bytes; {given} bytes given back in {took_us} us");
     }
 
     fn end(&mut self, range: Range<usize>, how: End) -> io::Result<()> {
