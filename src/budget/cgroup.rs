@@ -143,6 +143,12 @@ impl Cgroup {
         Some(tightest)
     }
 
+    /// What is charged now to the group that `usage` is about, in bytes.
+    pub fn charged_bytes(&self, usage: &Usage, reader: &mut Reader) -> Option<u64> {
+        let level = self.levels.iter().find(|level| level.folder == usage.folder)?;
+        reader.number(&level.usage)
+    }
+
     fn level_usage(&self, level: &Level, limit_bytes: Option<u64>, reader: &mut Reader) -> Option<Usage> {
         let usage_bytes = reader.number(&level.usage)?;
         let stat = reader.text(&level.stat).unwrap_or_default();

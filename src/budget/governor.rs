@@ -17,7 +17,10 @@ use std::time::Duration;
 
 use super::Memory;
 use super::memory::{Machine, Pressure};
-use super::rule::{Look, Rule, base_bytes};
+use super::rule::{Look, Rule, SLACK_BYTES, base_bytes};
+
+/// Everything is read anew when this has passed, and before, when memory has moved.
+const REFRESH_MS: u64 = 250;
 
 /// See the module's page.
 #[derive(Debug)]
@@ -25,6 +28,7 @@ pub struct Governor {
     memory: Memory,
     rule: Rule,
     strain: Strain,
+    refreshed_at_ms: Option<u64>,
     swapped_at_start_bytes: u64,
     pause: Duration,
 }
@@ -32,20 +36,30 @@ pub struct Governor {
 impl Governor {
     /// For models of `model_bytes` altogether, on the memory that `memory` watches.
     pub fn new(memory: Memory, model_bytes: u64) -> Governor {
-        let swapped_at_start_bytes = swapped_bytes(&memory.machine);
-        let (rule, strain) = (Rule::new(model_bytes), Strain::default());
-        Governor { memory, rule, strain, swapped_at_start_bytes, pause: Duration::ZERO }
+        Governor {
+            swapped_at_start_bytes: swapped_bytes(&memory.machine),
+            memory,
+            rule: Rule::new(model_bytes),
+            strain: Strain::default(),
+            refreshed_at_ms: None,
+            pause: Duration::ZERO,
+        }
     }
 
     /// The budget from `now_ms` (of any monotonic clock) on, in bytes, when it is `budget_bytes` now
-    /// and the pool has memory of `pool_bytes`. Reads the machine's and the cgroup's state.
+    /// and the pool has memory of `pool_bytes`. Reads the machine's and the cgroup's state, most of it
+    /// only when something has moved.
     pub fn adjust(&mut self, now_ms: u64, budget_bytes: u64, pool_bytes: u64) -> u64 {
-        self.memory.refresh();
         let base = base_bytes(self.memory.capacity_bytes());
-        let strain = self.strain.look(now_ms, self.memory.binding_pressure(), base);
+        let due = self.refreshed_at_ms.is_none_or(|then| now_ms >= then + REFRESH_MS);
+        if due || self.memory.has_moved(SLACK_BYTES / 2) {
+            self.refreshed_at_ms = Some(now_ms);
+            self.memory.refresh();
+            self.strain.look(now_ms, self.memory.binding_pressure(), base);
+        }
         let swapped = swapped_bytes(&self.memory.machine).saturating_sub(self.swapped_at_start_bytes);
         let room_bytes = self.memory.room_bytes().saturating_sub(swapped);
-        let look = Look { now_ms, budget_bytes, pool_bytes, room_bytes, base_bytes: base + strain };
+        let look = Look { now_ms, budget_bytes, pool_bytes, room_bytes, base_bytes: base + self.strain.bytes };
         self.pause = Duration::from_millis(self.rule.pause_ms(&look));
         self.rule.decide(look)
     }
@@ -81,11 +95,11 @@ impl Strain {
     /// and goes in this time.
     const FALL_MS: u64 = 4000;
 
-    /// The strain now, at most `base` bytes.
-    fn look(&mut self, now_ms: u64, pressure: Option<Pressure>, base: u64) -> u64 {
+    /// Takes in a reading; the strain is at most `base` bytes.
+    fn look(&mut self, now_ms: u64, pressure: Option<Pressure>, base: u64) {
         let Some(pressure) = pressure else {
             *self = Strain::default();
-            return 0;
+            return;
         };
         if let Some((then_ms, total_us)) = self.last.replace((now_ms, pressure.some_total_us)) {
             let passed_ms = now_ms.saturating_sub(then_ms).max(1);
@@ -95,7 +109,6 @@ impl Strain {
             let fall = base * passed_ms.min(Self::FALL_MS) / Self::FALL_MS;
             self.bytes = (self.bytes.saturating_sub(fall) + rise).min(base);
         }
-        self.bytes
     }
 }
 

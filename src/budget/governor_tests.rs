@@ -162,3 +162,20 @@ fn what_is_swapped_out_is_no_room() {
     let after = rests_at(&tree, &mut governor, 200_000, rest, show(3_000));
     assert!(after.abs_diff(rest) < 10 * MB, "{rest} {after}");
 }
+
+#[test]
+fn what_has_not_moved_is_not_read_again() {
+    let tree = Tree::new();
+    let limit = (4_000 * MB).to_string();
+    tree.group("outer/inner", &limit, "max", 2050);
+    let mut governor = tree.governor();
+    let rest = governor.adjust(0, 2000 * MB, 2000 * MB);
+    // A lower limit shows at the next full reading only; usage shows at once.
+    tree.group("outer/inner", &(2_000 * MB).to_string(), "max", 2050);
+    assert!(governor.adjust(REFRESH_MS - 1, rest, rest) >= rest);
+    assert!(governor.adjust(REFRESH_MS, rest, rest) < rest);
+    tree.group("outer/inner", &limit, "max", 2050);
+    governor.adjust(2 * REFRESH_MS, rest, rest);
+    tree.group("outer/inner", &limit, "max", 3950);
+    assert!(governor.adjust(2 * REFRESH_MS + 5, rest, rest) < rest);
+}

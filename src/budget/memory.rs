@@ -32,6 +32,12 @@ impl Machine {
             swap_free_bytes: bytes("SwapFree").unwrap_or(0),
         })
     }
+
+    /// What is available beyond what is left to others, in bytes: see [`super`].
+    pub fn room_bytes(&self) -> u64 {
+        let others = (self.total_bytes / 32).max(256 << 20).min(self.total_bytes / 8);
+        self.available_bytes.saturating_sub(others)
+    }
 }
 
 /// Pressure stall information (Documentation/accounting/psi.rst): how long tasks waited for memory.

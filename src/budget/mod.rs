@@ -94,14 +94,23 @@ impl Memory {
         self.cgroup = self.group.as_ref().and_then(|group| group.usage(&mut self.reader));
     }
 
+    /// Whether the room seems to be `slack_bytes` or more away from that of the last
+    /// [`Memory::refresh`]: two files are read instead of a dozen. The values stay those of then.
+    pub fn has_moved(&mut self, slack_bytes: u64) -> bool {
+        let then = self.room_bytes();
+        let Some(machine) = Machine::read(&self.meminfo, &mut self.reader) else { return true };
+        let Some((group, usage)) = self.group.as_ref().zip(self.cgroup.as_ref()) else {
+            return machine.room_bytes().abs_diff(then) >= slack_bytes;
+        };
+        let Some(charged) = group.charged_bytes(usage, &mut self.reader) else { return true };
+        let left = usage.left_bytes.map(|left| (left + usage.usage_bytes).saturating_sub(charged));
+        smaller(machine.room_bytes(), left).abs_diff(then) >= slack_bytes
+    }
+
     /// What this process could take now, in bytes: the `room` of the formula. Memory that the pool
     /// already holds is not in it.
     pub fn room_bytes(&self) -> u64 {
-        let total = self.machine.total_bytes;
-        let others = (total / 32).max(256 * MIB).min(total / 8);
-        let machine = self.machine.available_bytes.saturating_sub(others);
-        let cgroup = self.cgroup.as_ref().and_then(|usage| usage.left_bytes);
-        cgroup.map_or(machine, |left| left.min(machine))
+        smaller(self.machine.room_bytes(), self.cgroup.as_ref().and_then(|usage| usage.left_bytes))
     }
 
     /// What there is to share with others, in bytes: the binding group's limit, or RAM.
@@ -119,6 +128,10 @@ impl Memory {
             _ => self.pressure,
         }
     }
+}
+
+fn smaller(machine: u64, cgroup: Option<u64>) -> u64 {
+    cgroup.map_or(machine, |left| left.min(machine))
 }
 
 /// The pool's size in bytes for models of `model_bytes` altogether. Never more than the models

@@ -13,7 +13,8 @@
 //!   grows into the room, and they rest where both leave the same: at the same size, or at the size
 //!   of a model that is smaller than its share.
 //! * **Giving back** is prompt. Half of what is too much goes at each look, since others may be giving
-//!   back for the same reason; all of it when half of the base is gone.
+//!   back for the same reason; all of it when half of the base is gone. What the room has lost since
+//!   the last look comes on top: the neighbour will take as much until the next one.
 //! * **Growing** is slow: half of the surplus every quarter of a second, and not within a second after
 //!   memory was given back.
 //! * The **next look** comes before a neighbour at 4 GB/s could have taken half of the room.
@@ -21,7 +22,7 @@
 use super::{FRAME_BYTES, GIB, MIB, frames_up};
 
 /// A deficit or surplus up to this is left alone: the kernel's counters are that inexact. In bytes.
-const SLACK_BYTES: u64 = 2 * FRAME_BYTES;
+pub const SLACK_BYTES: u64 = 2 * FRAME_BYTES;
 /// Where the reserve's slope changes, in bytes of pool.
 const KNEE_BYTES: u64 = 16 * GIB;
 const SLOPE: u64 = 16;
@@ -61,12 +62,14 @@ pub struct Rule {
     least_bytes: u64,
     /// No growth before this.
     grows_at_ms: u64,
+    /// Pool and room at the last look, in bytes.
+    last: (u64, u64),
 }
 
 impl Rule {
     /// For models of `model_bytes` altogether: no pool is larger.
     pub fn new(model_bytes: u64) -> Rule {
-        Rule { most_bytes: frames_up(model_bytes), least_bytes: 0, grows_at_ms: 0 }
+        Rule { most_bytes: frames_up(model_bytes), least_bytes: 0, grows_at_ms: 0, last: (0, 0) }
     }
 
     /// Less than `bytes` is of no use, nor asked for from now on.
@@ -78,12 +81,15 @@ impl Rule {
     pub fn decide(&mut self, look: Look) -> u64 {
         let Look { now_ms, budget_bytes, pool_bytes, room_bytes, base_bytes } = look;
         let target = target_bytes((pool_bytes + room_bytes).saturating_sub(base_bytes)).min(self.most_bytes);
+        let (last_pool, last_room) = std::mem::replace(&mut self.last, (pool_bytes, room_bytes));
+        let taken = (last_pool + last_room).saturating_sub(pool_bytes + room_bytes);
         let wanted = if target + SLACK_BYTES < budget_bytes {
             // What the pool does not have yet costs nothing to give up.
             let excess = pool_bytes.saturating_sub(target);
-            let given = if room_bytes < base_bytes / 2 { excess } else { excess.div_ceil(2) };
+            let part = if room_bytes < base_bytes / 2 { excess } else { excess.div_ceil(2) };
+            let given = if excess > 0 { part + taken.min(base_bytes) } else { 0 };
             self.grows_at_ms = now_ms + if given > SLACK_BYTES { QUIET_MS } else { GROW_EVERY_MS };
-            pool_bytes.saturating_sub(given).max(target).min(budget_bytes)
+            if given > 0 { pool_bytes.saturating_sub(given).min(budget_bytes) } else { target }
         } else if now_ms >= self.grows_at_ms && (target > budget_bytes + SLACK_BYTES || target == self.most_bytes) {
             self.grows_at_ms = now_ms + GROW_EVERY_MS;
             let step = (target.saturating_sub(budget_bytes) / 2).max(FRAME_BYTES);

@@ -109,8 +109,13 @@ impl Engine {
         self.table.set_budget(bytes);
         self.meter.stats.budget_bytes = bytes;
         self.policy.budget_changed(&self.table);
-        self.make_room(None, Need::Shrink);
         self.fill.trim(bytes.saturating_sub(self.table.held_bytes()));
+        while !self.table.has_room_for(None) {
+            let Some(victim) = self.policy.victim(&self.table, None, Need::Shrink) else { break };
+            self.evict(victim);
+            // Frame by frame: this thread may lose its core at any time.
+            self.fill.trim(bytes.saturating_sub(self.table.held_bytes()));
+        }
         self.meter.stats.given_back_bytes += had.saturating_sub(self.pool_bytes());
         bytes
     }

@@ -118,7 +118,7 @@ impl Engine {
         true
     }
 
-    fn evict(&mut self, id: BlockId) {
+    pub(super) fn evict(&mut self, id: BlockId) {
         assert!(self.table.is_evictable(id), "the policy named block {id}, which cannot be evicted");
         let place = self.place(id);
         match self.frames[id as usize].take() {
