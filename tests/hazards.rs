@@ -5,6 +5,7 @@
 //! that views were really made.
 
 #[allow(dead_code)] // what other tests need
+#[allow(dead_code)] // what other tests need
 mod support;
 
 use std::ffi::OsString;
