@@ -41,38 +41,30 @@ impl Fence {
         }
     }
 
-    /// A command for `program` within `limits`, and the group that must outlive it.
+    /// The group of a run, where groups are the way; it must outlive the run.
     ///
     /// # Errors
     /// When the group cannot be made.
-    pub fn command(
-        &self,
-        name: &str,
-        limits: &Limits,
-        program: &Path,
-        args: &[OsString],
-    ) -> io::Result<(Command, Option<Group>)> {
-        let bounded = *limits != Limits::default();
+    pub fn group(&self, name: &str, limits: &Limits) -> io::Result<Option<Group>> {
         match self {
-            Fence::Groups(hierarchy) if bounded => {
-                let group = hierarchy.create(name, limits)?;
-                let mut command = Command::new(program);
-                command.args(args);
-                group.hold(&mut command);
-                Ok((command, Some(group)))
-            }
-            Fence::Scope if bounded => {
-                let mut words = scope(limits).into_iter();
-                let mut command = Command::new(words.next().unwrap_or_default());
-                command.args(words).arg(program).args(args);
-                Ok((command, None))
-            }
-            _ => {
-                let mut command = Command::new(program);
-                command.args(args);
-                Ok((command, None))
-            }
+            Fence::Groups(hierarchy) if *limits != Limits::default() => Ok(Some(hierarchy.create(name, limits)?)),
+            _ => Ok(None),
         }
+    }
+
+    /// A command for `program` within `limits`, in `group` where there is one.
+    pub fn command(&self, group: Option<&Group>, limits: &Limits, program: &Path, args: &[OsString]) -> Command {
+        let mut words = match self {
+            Fence::Scope if *limits != Limits::default() => scope(limits),
+            _ => Vec::new(),
+        };
+        words.push(program.into());
+        let mut command = Command::new(&words[0]);
+        command.args(&words[1..]).args(args);
+        if let Some(group) = group {
+            group.hold(&mut command);
+        }
+        command
     }
 }
 
@@ -99,16 +91,15 @@ mod tests {
     fn without_limits_there_is_no_fence() {
         let none = Limits::default();
         assert!(matches!(Fence::find(&none), Fence::None));
-        let (mut command, group) =
-            Fence::None.command("x", &none, Path::new("/bin/sh"), &["-c".into(), "exit 4".into()]).unwrap();
-        assert!(group.is_none());
+        assert!(Fence::None.group("x", &none).unwrap().is_none());
+        let mut command = Fence::None.command(None, &none, Path::new("/bin/sh"), &["-c".into(), "exit 4".into()]);
         assert_eq!(command.status().unwrap().code(), Some(4));
     }
 
     #[test]
     fn a_scope_names_every_limit() {
         let limits = Limits { memory_bytes: Some(1 << 30), drive: Some(("8:0".into(), 800_000_000)) };
-        let (command, _) = Fence::Scope.command("x", &limits, Path::new("/bin/true"), &["a".into()]).unwrap();
+        let command = Fence::Scope.command(None, &limits, Path::new("/bin/true"), &["a".into()]);
         let args: Vec<_> = command.get_args().map(|arg| arg.to_string_lossy().into_owned()).collect();
         let text = args.join(" ");
         assert_eq!(

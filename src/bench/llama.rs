@@ -1,62 +1,154 @@
-//! llama-completion: where it is, how it is called, what it prints.
+//! llama.cpp's programs: where they are, how they are called, what they print.
 
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 
 use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 
 use crate::launch::program;
 
-/// The workload's program.
-pub const PROGRAM: &str = "llama-completion";
+/// Tokens that llama.cpp computes at a time (`-ub`) unless it is told.
+pub const UBATCH_DEFAULT: u32 = 512;
+/// The program that counts tokens.
+const TOKENIZER: &str = "llama-tokenize";
 
-/// Finds the workload: in `folder`, else in `$GGPAGER_LLAMA`, else on the PATH.
-pub fn find(folder: Option<PathBuf>) -> Option<PathBuf> {
-    let named =
-        folder.or_else(|| std::env::var_os("GGPAGER_LLAMA").filter(|value| !value.is_empty()).map(PathBuf::from));
-    match named {
-        Some(folder) => program::resolve(folder.join(PROGRAM).as_os_str(), None),
-        None => program::resolve(PROGRAM.as_ref(), std::env::var_os("PATH").as_deref()),
+/// Finds the program `name`: in `folder`, else in `$GGPAGER_LLAMA`, else on the PATH.
+pub fn find(folder: Option<&Path>, name: &str) -> Option<PathBuf> {
+    let named = std::env::var_os("GGPAGER_LLAMA").filter(|value| !value.is_empty()).map(PathBuf::from);
+    match folder.map(Path::to_owned).or(named) {
+        Some(folder) => program::resolve(folder.join(name).as_os_str(), None),
+        None => program::resolve(name.as_ref(), std::env::var_os("PATH").as_deref()),
     }
 }
 
-/// One generation.
+/// What a model is to go on from.
+#[derive(Debug, Clone)]
+pub enum Prompt {
+    /// This text.
+    Text(String),
+    /// So many tokens.
+    Tokens(u32),
+}
+
+/// One generation, or several of the same kind.
 #[derive(Debug, Clone)]
 pub struct Call {
-    /// The model.
-    pub model: PathBuf,
     /// What to go on from.
-    pub prompt: String,
+    pub prompt: Prompt,
     /// Tokens to generate.
     pub tokens: u32,
-    /// Compute threads.
-    pub threads: u32,
     /// Length of the context in tokens.
     pub context: u32,
+    /// Tokens of a logical batch (`-b`), if not the program's own.
+    pub batch: Option<u32>,
+    /// Tokens computed at a time (`-ub`), if not the program's own.
+    pub ubatch: Option<u32>,
     /// Further arguments.
     pub extra: Vec<OsString>,
 }
 
 impl Call {
-    /// The arguments: greedy, so that runs can be compared, and without repacking, so that stock
-    /// and paged runs compute the same way on weights in the mapping.
-    pub fn args(&self) -> Vec<OsString> {
-        let mut args: Vec<OsString> =
-            vec!["-m".into(), self.model.clone().into(), "-p".into(), self.prompt.clone().into()];
-        let numbers = [("-n", self.tokens), ("-t", self.threads), ("-c", self.context), ("--seed", 1), ("--temp", 0)];
-        args.extend(numbers.iter().flat_map(|(name, value)| [OsString::from(name), value.to_string().into()]));
-        args.extend(["--ignore-eos", "-no-cnv", "--no-display-prompt", "-nr"].map(OsString::from));
+    /// Tokens of a prompt that one pass over the weights serves.
+    pub fn tokens_a_pass(&self) -> u32 {
+        let ubatch = self.ubatch.unwrap_or(UBATCH_DEFAULT);
+        self.batch.map_or(ubatch, |batch| batch.min(ubatch))
+    }
+
+    /// What all programs are told: without repacking, so that stock and paged runs compute the same
+    /// way on weights in the mapping.
+    fn common(&self, model: &Path, threads: u32) -> Vec<OsString> {
+        let mut args: Vec<OsString> = vec!["-m".into(), model.into(), "-nr".into()];
+        let numbers = [("-t", Some(threads)), ("-c", Some(self.context)), ("-b", self.batch), ("-ub", self.ubatch)];
+        for (name, value) in numbers {
+            args.extend(value.into_iter().flat_map(|value| [OsString::from(name), value.to_string().into()]));
+        }
+        args
+    }
+
+    /// The arguments of llama-completion, with `prompt` as text: greedy, so that runs can be compared.
+    pub fn completion(&self, model: &Path, prompt: &str, threads: u32) -> Vec<OsString> {
+        let mut args = self.common(model, threads);
+        args.extend(["-p", prompt, "-n", &self.tokens.to_string(), "--seed", "1", "--temp", "0"].map(OsString::from));
+        args.extend(["--ignore-eos", "-no-cnv", "--no-display-prompt"].map(OsString::from));
         args.extend(self.extra.iter().cloned());
         args
     }
+
+    /// The arguments of llama-server at `port`: one slot, and with `draft` speculation as `program`
+    /// wants to be asked for it.
+    pub fn server(&self, program: &Path, model: &Path, draft: Option<&Path>, threads: u32, port: u16) -> Vec<OsString> {
+        let mut args = self.common(model, threads);
+        args.extend(["-np", "1", "--host", "127.0.0.1", "--port", &port.to_string()].map(OsString::from));
+        if let Some(draft) = draft {
+            args.extend(["-md".into(), draft.into()]);
+            if speaks_of_types(program) {
+                args.extend(["--spec-type", "draft-simple"].map(OsString::from));
+            }
+        }
+        args.extend(self.extra.iter().cloned());
+        args
+    }
+
+    /// The prompt as a server takes it. Every vocabulary in use has these numbers.
+    pub fn server_prompt(&self) -> Value {
+        match &self.prompt {
+            Prompt::Text(text) => text.as_str().into(),
+            Prompt::Tokens(count) => {
+                json!((0..u64::from(*count)).map(|at| 300 + at * at * 7 % 3000).collect::<Vec<_>>())
+            }
+        }
+    }
+
+    /// The prompt as text: at most so many tokens of `model`, and few less, where `tokenizer` can be
+    /// asked; else about as many.
+    pub fn text_prompt(&self, tokenizer: Option<&Path>, model: &Path) -> String {
+        match &self.prompt {
+            Prompt::Text(text) => text.clone(),
+            Prompt::Tokens(tokens) => prompt_of(*tokens, |text| count_tokens(tokenizer?, model, text)),
+        }
+    }
 }
 
-/// A prompt of about `tokens` tokens: common words are one token each in every vocabulary; the
-/// real count is the one that [`Perf`] reports.
-pub fn prompt_of(tokens: u32) -> String {
+/// Builds of 2026 take a draft model only together with the kind of speculation.
+fn speaks_of_types(program: &Path) -> bool {
+    let help = Command::new(program).arg("--help").stdin(Stdio::null()).stderr(Stdio::null()).output();
+    help.is_ok_and(|help| memchr::memmem::find(&help.stdout, b"--spec-type").is_some())
+}
+
+/// llama-tokenize, which lies beside `program` where there is one.
+pub fn tokenizer(program: &Path) -> Option<PathBuf> {
+    find(Some(program.parent()?), TOKENIZER)
+}
+
+/// Tokens of `text`, the first one that begins a text included.
+fn count_tokens(tokenizer: &Path, model: &Path, text: &str) -> Option<u32> {
+    let mut command = Command::new(tokenizer);
+    command.arg("-m").arg(model).args(["-p", text, "--show-count", "--log-disable"]).stdin(Stdio::null());
+    let output = command.stderr(Stdio::null()).output().ok()?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    text.lines().find_map(|line| line.strip_prefix("Total number of tokens: ")?.trim().parse().ok())
+}
+
+/// Common words up to at most `tokens` tokens by `count`. Where that cannot tell, a token for each
+/// word and one for the start; the real number is the one that [`Perf`] reports.
+fn prompt_of(tokens: u32, count: impl Fn(&str) -> Option<u32>) -> String {
     const WORDS: [&str; 8] = ["the", "of", "and", "to", "in", "for", "is", "on"];
-    let words: Vec<_> = WORDS.iter().cycle().take(tokens as usize).copied().collect();
-    words.join(" ")
+    let text = |words: u32| WORDS.iter().cycle().take(words as usize).copied().collect::<Vec<_>>().join(" ");
+    let one_each = tokens.saturating_sub(1).max(1);
+    // The most words that are not too many tokens lie in low..high.
+    let (mut low, mut high) = (1, one_each + 1);
+    while high - low > 1 {
+        let middle = if high > one_each { one_each } else { low.midpoint(high) };
+        match count(&text(middle)) {
+            None => return text(one_each),
+            Some(counted) if counted <= tokens && middle == one_each => return text(middle),
+            Some(counted) if counted <= tokens => low = middle,
+            Some(_) => high = middle,
+        }
+    }
+    text(low)
 }
 
 /// One phase as llama.cpp reports it.
@@ -132,8 +224,30 @@ mod tests {
     }
 
     #[test]
-    fn prompts_have_as_many_words() {
-        assert_eq!(prompt_of(512).split(' ').count(), 512);
-        assert_eq!(prompt_of(0), "");
+    fn prompts_have_as_many_tokens_as_asked_for_at_most() {
+        let words = |text: &str| u32::try_from(text.split(' ').count()).unwrap();
+        assert_eq!(words(&prompt_of(512, |_| None)), 511);
+        assert_eq!(words(&prompt_of(512, |text| Some(words(text) + 1))), 511);
+        // Two tokens a word and one for the start.
+        assert_eq!(words(&prompt_of(512, |text| Some(2 * words(text) + 1))), 255);
+        assert_eq!(words(&prompt_of(1, |text| Some(words(text) + 1))), 1);
+    }
+
+    #[test]
+    fn servers_are_told_what_completions_are_told() {
+        let call = |batch, ubatch| Call {
+            prompt: Prompt::Tokens(3),
+            tokens: 2,
+            context: 256,
+            batch,
+            ubatch,
+            extra: vec!["--mlock".into()],
+        };
+        let calls = [call(None, None), call(None, Some(64)), call(Some(32), Some(64)), call(Some(2048), None)];
+        assert_eq!(calls.map(|call| call.tokens_a_pass()), [512, 64, 32, 512]);
+        let args = call(Some(32), None).server("x".as_ref(), "m".as_ref(), None, 3, 99);
+        let text = args.iter().map(|arg| arg.to_string_lossy()).collect::<Vec<_>>().join(" ");
+        assert_eq!(text, "-m m -nr -t 3 -c 256 -b 32 -np 1 --host 127.0.0.1 --port 99 --mlock");
+        assert_eq!(call(None, None).server_prompt(), json!([300, 307, 328]));
     }
 }

@@ -1,5 +1,5 @@
-//! The model of a comparison: a given one, or a synthetic one that goes away afterwards; where it
-//! lies, or on a loop device of its own.
+//! The models of a comparison: given ones, or synthetic ones that go away afterwards; where they
+//! lie, or on a loop device of their own.
 
 use std::fs::File;
 use std::io::{Read, Write};
@@ -13,7 +13,7 @@ use super::interrupt::Interrupt;
 use super::loop_drive::LoopDrive;
 use crate::config::ByteSize;
 use crate::gguf;
-use crate::synth::{Arch, Quant, Request, WriteOptions};
+use crate::synth::{Arch, Plan, Quant, Request, WriteOptions};
 
 /// Room on the loop device besides the model: the file system's own blocks.
 const LOOP_MARGIN_BYTES: u64 = 256 << 20;
@@ -27,62 +27,68 @@ pub enum Source {
     Synthetic(Arch, ByteSize),
 }
 
-/// A model that is there as long as this value. Fields are dropped in order: the file before the
-/// drive that it lies on.
+/// Models that are there as long as this value. Fields are dropped in order: the files before the
+/// drive that they lie on.
 #[derive(Debug)]
-pub struct Model {
-    /// The file (the first shard of a split model).
-    pub path: PathBuf,
+pub struct Models {
+    /// The files (the first shard of a split model).
+    pub paths: Vec<PathBuf>,
     _folder: Option<TempDir>,
     _drive: Option<LoopDrive>,
 }
 
-impl Model {
-    /// Provides the model. What has to be written goes to `folder`, with `on_loop` to a file system
-    /// on a loop device whose image lies there.
+impl Models {
+    /// Provides the models. What has to be written goes to `folder`, with `on_loop` to a file system
+    /// on a loop device whose image lies there. Synthetic ones share a vocabulary, as a draft model
+    /// must.
     ///
     /// # Errors
     /// When there is no room, no right to make a loop device, or an interrupt.
-    pub fn provide(source: &Source, folder: &Path, on_loop: bool, interrupt: &Interrupt) -> anyhow::Result<Model> {
+    pub fn provide(sources: &[Source], folder: &Path, on_loop: bool, interrupt: &Interrupt) -> anyhow::Result<Models> {
         let scratch =
             || TempDir::with_prefix_in("ggpager-bench-", folder).with_context(|| folder.display().to_string());
-        let drive = match on_loop {
-            true => Some(LoopDrive::new(scratch()?, bytes(source)? + LOOP_MARGIN_BYTES)?),
-            false => None,
-        };
-        match source {
-            Source::File(file) if !on_loop => {
-                let path = file.canonicalize().with_context(|| file.display().to_string())?;
-                Ok(Model { path, _folder: None, _drive: None })
-            }
-            Source::File(file) => {
-                let to = drive.as_ref().map_or(folder, LoopDrive::folder);
-                for shard in gguf::shard_paths(file) {
-                    copy(&shard, to, interrupt)?;
-                }
-                Ok(Model { path: to.join(file.file_name().unwrap_or_default()), _folder: None, _drive: drive })
-            }
-            Source::Synthetic(arch, size) => {
-                let (to, scratch) = match &drive {
-                    Some(drive) => (drive.folder().to_owned(), None),
-                    None => {
-                        let scratch = scratch()?;
-                        (scratch.path().to_owned(), Some(scratch))
-                    }
-                };
-                let path = to.join(format!("{}.gguf", arch.name()));
-                let plan = Request::new(path.clone(), *arch, Quant::usual(*arch), *size).plan()?;
-                let written =
-                    plan.write(WriteOptions { force: false, keep_cache: false }, &mut |_| match interrupt.signal() {
-                        Some(_) => ControlFlow::Break(()),
-                        None => ControlFlow::Continue(()),
-                    });
-                interrupt.check()?;
-                written?;
-                Ok(Model { path, _folder: scratch, _drive: drive })
-            }
+        let mut models = Models { paths: Vec::new(), _folder: None, _drive: None };
+        let mut to = folder.to_owned();
+        if on_loop {
+            let room = sources.iter().map(bytes).sum::<anyhow::Result<u64>>()? + LOOP_MARGIN_BYTES;
+            to = models._drive.insert(LoopDrive::new(scratch()?, room)?).folder().to_owned();
+        } else if sources.iter().any(|source| matches!(source, Source::Synthetic(..))) {
+            to = models._folder.insert(scratch()?).path().to_owned();
         }
+        let mut vocab = None;
+        for (index, source) in sources.iter().enumerate() {
+            let path = match source {
+                Source::File(file) if on_loop => {
+                    for shard in gguf::shard_paths(file) {
+                        copy(&shard, &to, interrupt)?;
+                    }
+                    to.join(file.file_name().unwrap_or_default())
+                }
+                Source::File(file) => file.canonicalize().with_context(|| file.display().to_string())?,
+                Source::Synthetic(arch, size) => {
+                    let path = to.join(format!("{}-{}.gguf", arch.name(), index + 1));
+                    let quant = Quant::usual(*arch);
+                    let plan = Request { vocab, ..Request::new(path.clone(), *arch, quant, *size) }.plan()?;
+                    vocab = Some(plan.shape.vocab);
+                    write(&plan, interrupt)?;
+                    path
+                }
+            };
+            models.paths.push(path);
+        }
+        Ok(models)
     }
+}
+
+fn write(plan: &Plan, interrupt: &Interrupt) -> anyhow::Result<()> {
+    let options = WriteOptions { force: false, keep_cache: false };
+    let written = plan.write(options, &mut |_| match interrupt.signal() {
+        Some(_) => ControlFlow::Break(()),
+        None => ControlFlow::Continue(()),
+    });
+    interrupt.check()?;
+    written?;
+    Ok(())
 }
 
 fn bytes(source: &Source) -> anyhow::Result<u64> {
@@ -95,7 +101,8 @@ fn bytes(source: &Source) -> anyhow::Result<u64> {
 
 fn copy(file: &Path, to: &Path, interrupt: &Interrupt) -> anyhow::Result<()> {
     let mut source = File::open(file).with_context(|| file.display().to_string())?;
-    let mut target = File::create(to.join(file.file_name().unwrap_or_default()))?;
+    // Two models may have the same name; one would replace the other.
+    let mut target = File::create_new(to.join(file.file_name().unwrap_or_default()))?;
     let mut buffer = vec![0u8; 4 << 20];
     loop {
         interrupt.check()?;

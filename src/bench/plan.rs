@@ -8,6 +8,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::llama::Call;
+use super::workload::Workload;
 use crate::config::Strategy;
 use crate::launch::environment::OmpSpin;
 
@@ -34,25 +35,80 @@ impl FromStr for Readahead {
     }
 }
 
-/// One way to run the workload.
+/// Who runs the workload.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Contender {
+pub enum Who {
     /// Stock with everything in the page cache and no limits: gives `T_compute`.
     InMemory,
     /// Stock under the limits.
     Stock(Readahead),
-    /// Under the library.
-    Paged(Strategy),
+    /// Under the library, with this spin of OpenMP's threads.
+    Paged(Strategy, OmpSpin),
+}
+
+/// What the page cache holds of the model when a run starts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Cache {
+    /// Nothing.
+    Cold,
+    /// Everything.
+    Warm,
+}
+
+/// One way to run the workload.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Contender {
+    /// Who.
+    pub who: Who,
+    /// Compute threads.
+    pub threads: u32,
+    /// The page cache before the run.
+    pub cache: Cache,
+}
+
+impl Contender {
+    /// The run that says how fast the processor alone is, with so many threads.
+    pub fn in_memory(threads: u32) -> Contender {
+        Contender { who: Who::InMemory, threads, cache: Cache::Warm }
+    }
+
+    /// The same with stock at `readahead`: what a ratio is formed against.
+    pub fn stock(self, readahead: Readahead) -> Contender {
+        Contender { who: Who::Stock(readahead), ..self }
+    }
+
+    /// True for a run under the library.
+    pub fn is_paged(self) -> bool {
+        matches!(self.who, Who::Paged(..))
+    }
+}
+
+impl fmt::Display for Readahead {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Readahead::Own => f.write_str("own readahead"),
+            Readahead::KiB(kib) => write!(f, "{kib} KiB readahead"),
+        }
+    }
 }
 
 impl fmt::Display for Contender {
+    /// What differs from the usual is named: a warm cache, another spin than that of `ggpager run`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Contender::InMemory => f.write_str("in memory"),
-            Contender::Stock(Readahead::Own) => f.write_str("stock, own readahead"),
-            Contender::Stock(Readahead::KiB(kib)) => write!(f, "stock, {kib} KiB readahead"),
-            Contender::Paged(strategy) => write!(f, "ggpager {strategy}"),
+        let warm = if self.cache == Cache::Warm { ", warm" } else { "" };
+        match self.who {
+            Who::InMemory => f.write_str("in memory")?,
+            Who::Stock(readahead) => write!(f, "stock, {readahead}{warm}")?,
+            Who::Paged(strategy, spin) => {
+                write!(f, "ggpager {strategy}{warm}")?;
+                match spin {
+                    OmpSpin::Runtime => f.write_str(", OpenMP's spin")?,
+                    OmpSpin::Rounds(rounds) if spin != OmpSpin::default() => write!(f, ", spin {rounds}")?,
+                    OmpSpin::Rounds(_) => {}
+                }
+            }
         }
+        write!(f, ", -t {}", self.threads)
     }
 }
 
@@ -65,19 +121,23 @@ impl Serialize for Contender {
 /// Everything that a comparison needs to know.
 #[derive(Debug, Clone)]
 pub struct Plan {
-    /// The model's files, in shard order.
-    pub files: Vec<PathBuf>,
+    /// What the programs do.
+    pub workload: Workload,
+    /// The files of each model, in shard order.
+    pub models: Vec<Vec<PathBuf>>,
     /// The workload's program.
     pub program: PathBuf,
-    /// Its call.
+    /// What is asked of it.
     pub call: Call,
-    /// `libggpager.so`; only needed with a [`Contender::Paged`].
+    /// `libggpager.so`; only needed with a [`Who::Paged`].
     pub library: Option<PathBuf>,
-    /// What is compared, without [`Contender::InMemory`].
+    /// What is compared, without [`Who::InMemory`].
     pub contenders: Vec<Contender>,
     /// How often.
     pub rounds: u32,
-    /// Gaps between tokens that are left out at the start of each run.
+    /// Turns of each server in a run.
+    pub turns: u32,
+    /// Gaps between tokens that are left out at the start of each turn.
     pub skip: u32,
     /// Memory limit of a run.
     pub memory_bytes: Option<u64>,
@@ -85,8 +145,6 @@ pub struct Plan {
     pub drive_bytes_per_s: Option<u64>,
     /// Variables of the paged runs, checked.
     pub variables: Vec<(String, String)>,
-    /// The spin of the paged runs.
-    pub spin: OmpSpin,
     /// Request size for the drive's ceiling.
     pub request_bytes: usize,
     /// Requests in flight for the drive's ceiling.
@@ -98,11 +156,26 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// The contenders of `round` in their order: each round starts with another one, so that what
-    /// drifts (clocks, neighbours) does not always meet the same.
-    pub fn order(&self, round: u32) -> impl Iterator<Item = Contender> + '_ {
-        let count = self.contenders.len().max(1);
-        self.contenders.iter().copied().cycle().skip(round as usize % count).take(self.contenders.len())
+    /// The contenders of `round` in their order. Those with the same number of threads follow each
+    /// other; each round starts with another one of them, so that what drifts (clocks, neighbours)
+    /// does not always meet the same.
+    pub fn order(&self, round: u32, in_memory: bool) -> Vec<Contender> {
+        let mut counts: Vec<u32> = self.contenders.iter().map(|contender| contender.threads).collect();
+        counts.dedup();
+        let mut order = Vec::new();
+        for threads in counts {
+            order.extend(in_memory.then(|| Contender::in_memory(threads)));
+            let mut peers: Vec<_> = self.contenders.iter().copied().filter(|it| it.threads == threads).collect();
+            let start = round as usize % peers.len();
+            peers.rotate_left(start);
+            order.extend(peers);
+        }
+        order
+    }
+
+    /// Every file of every model.
+    pub fn files(&self) -> Vec<PathBuf> {
+        self.models.concat()
     }
 }
 
@@ -117,15 +190,30 @@ mod tests {
         assert!("-1".parse::<Readahead>().is_err() && "big".parse::<Readahead>().is_err());
     }
 
+    fn contender(who: Who) -> Contender {
+        Contender { who, threads: 2, cache: Cache::Cold }
+    }
+
     #[test]
     fn contenders_have_names_of_their_own() {
+        let paged = contender(Who::Paged(Strategy::Learned, OmpSpin::default()));
         let names = [
-            Contender::InMemory,
-            Contender::Stock(Readahead::Own),
-            Contender::Stock(Readahead::KiB(128)),
-            Contender::Paged(Strategy::Learned),
+            Contender::in_memory(2),
+            contender(Who::Stock(Readahead::Own)),
+            paged.stock(Readahead::KiB(128)),
+            paged,
+            Contender { who: Who::Paged(Strategy::Auto, OmpSpin::Runtime), threads: 4, cache: Cache::Warm },
         ]
         .map(|contender| contender.to_string());
-        assert_eq!(names, ["in memory", "stock, own readahead", "stock, 128 KiB readahead", "ggpager learned"]);
+        assert_eq!(
+            names,
+            [
+                "in memory, -t 2",
+                "stock, own readahead, -t 2",
+                "stock, 128 KiB readahead, -t 2",
+                "ggpager learned, -t 2",
+                "ggpager auto, warm, OpenMP's spin, -t 4"
+            ]
+        );
     }
 }

@@ -2,9 +2,9 @@
 
 use serde::Serialize;
 
-use super::llama::Perf;
+use super::lane::Lane;
 use super::plan::Contender;
-use super::workload::{Arrival, Outcome};
+use super::workload::{Outcome, Turn};
 use crate::stats::Stats;
 
 /// Text that may be missing at the end: llama-completion now and then exits before its log thread
@@ -55,88 +55,48 @@ pub struct Record {
     pub text: TextMatch,
     /// From start to end in seconds.
     pub wall_s: f64,
-    /// From start to the first token in seconds.
-    pub first_token_s: Option<f64>,
-    /// llama.cpp's own figures.
-    pub perf: Perf,
-    /// Each token's arrival.
-    pub arrivals: Vec<Arrival>,
-    /// Milliseconds per decoded token.
-    pub ms_per_token: Option<f64>,
-    /// Bytes read from the drive per decoded token.
-    pub bytes_per_token: Option<f64>,
+    /// What each lane did.
+    pub lanes: Vec<Lane>,
+    /// All turns, with each arrival.
+    pub turns: Vec<Turn>,
     /// Memory of the control group at its most.
     pub memory_peak_bytes: Option<u64>,
     /// How often the OOM killer came.
     pub oom_kills: Option<u64>,
-    /// The pager's own figures.
-    pub stats: Option<Stats>,
+    /// The pager's own figures, for each process; of the whole run.
+    pub stats: Vec<Stats>,
 }
 
 impl Record {
-    /// Reads off what `outcome` says; the first `skip` gaps between tokens are left out.
-    pub fn new(round: u32, contender: Contender, outcome: &Outcome, skip: u32) -> Record {
-        let perf = Perf::parse(&outcome.stderr);
-        let decode = Decode::of(&outcome.arrivals, perf, skip);
+    /// Reads off what `outcome` says about `lanes` lanes; the first `skip` gaps of each turn are left
+    /// out of the decode phase.
+    pub fn new(round: u32, contender: Contender, outcome: &Outcome, lanes: usize, skip: u32) -> Record {
+        let lane = |lane| {
+            let turns = outcome.turns.iter().filter(|turn| turn.lane == lane);
+            Lane::of(&turns.collect::<Vec<_>>(), &outcome.timeline, skip)
+        };
         Record {
             round,
             contender,
             failure: None,
             text: TextMatch::Missing,
             wall_s: outcome.wall_s,
-            first_token_s: outcome.arrivals.first().map(|arrival| arrival.at_s),
-            perf,
-            arrivals: outcome.arrivals.clone(),
-            ms_per_token: decode.map(|decode| decode.ms_per_token),
-            bytes_per_token: decode.map(|decode| decode.bytes_per_token),
+            lanes: (0..lanes).map(lane).collect(),
+            turns: outcome.turns.clone(),
             memory_peak_bytes: None,
             oom_kills: None,
-            stats: None,
+            stats: Vec::new(),
         }
     }
 
-    /// Milliseconds between arrivals, without the first `skip`. With one token an arrival that is
-    /// the time of each token.
-    pub fn gaps_ms(&self, skip: u32) -> impl Iterator<Item = f64> + '_ {
-        self.arrivals.windows(2).skip(skip as usize).map(|pair| (pair[1].at_s - pair[0].at_s) * 1e3)
-    }
-
-    /// Bytes per second that decoding read.
-    pub fn bytes_per_s(&self) -> Option<f64> {
-        Some(self.bytes_per_token? / (self.ms_per_token? / 1e3))
+    /// A run that gave nothing.
+    pub fn failed(round: u32, contender: Contender, failure: String) -> Record {
+        Record { failure: Some(failure), ..Record::new(round, contender, &Outcome::default(), 0, 0) }
     }
 }
-
-/// The decode phase: from the first token's arrival (or the one `skip` later) to the last.
-#[derive(Debug, Clone, Copy, PartialEq)]
-struct Decode {
-    ms_per_token: f64,
-    bytes_per_token: f64,
-}
-
-impl Decode {
-    /// Time per token is llama.cpp's own where it covers the same phase, else the mean gap. Bytes
-    /// are those of the phase in proportion to time, so that a lost last token or two tokens in one
-    /// arrival falsify neither figure.
-    fn of(arrivals: &[Arrival], perf: Perf, skip: u32) -> Option<Decode> {
-        let first = arrivals.get(skip as usize)?;
-        let last = arrivals.last()?;
-        let gaps = arrivals.len() - 1 - skip as usize;
-        let time_ms = (last.at_s - first.at_s) * 1e3;
-        if gaps == 0 || time_ms <= 0.0 {
-            return None;
-        }
-        let own = perf.eval.and_then(|eval| eval.ms_each()).filter(|_| skip == 0);
-        let ms_per_token = own.unwrap_or(time_ms / gaps as f64);
-        let bytes = last.read_bytes.saturating_sub(first.read_bytes) as f64;
-        Some(Decode { ms_per_token, bytes_per_token: bytes / time_ms * ms_per_token })
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::bench::llama::Phase;
 
     #[test]
     fn texts_are_compared_by_prefix() {
@@ -146,30 +106,5 @@ mod tests {
         assert_eq!(compare(b"one two", b"one twi"), TextMatch::Differs(6));
         assert_eq!(compare(b"o", &[b'o'; 100]), TextMatch::Differs(1));
         assert_eq!(compare(b"\n", b"one"), TextMatch::Missing);
-    }
-
-    fn arrivals(points: &[(f64, u64)]) -> Vec<Arrival> {
-        points.iter().map(|&(at_s, read_bytes)| Arrival { at_s, read_bytes }).collect()
-    }
-
-    #[test]
-    fn a_lost_token_falsifies_nothing() {
-        let perf = Perf { eval: Some(Phase { ms: 4000.0, count: 4 }), ..Perf::default() };
-        let whole = arrivals(&[(5.0, 100), (6.0, 200), (7.0, 300), (8.0, 400), (9.0, 500)]);
-        let decode = Decode::of(&whole, perf, 0).unwrap();
-        assert_eq!(decode, Decode { ms_per_token: 1000.0, bytes_per_token: 100.0 });
-        assert_eq!(Decode::of(&whole[..3], perf, 0), Some(decode));
-        assert_eq!(Decode::of(&whole[..1], perf, 0), None);
-        assert_eq!(Decode::of(&[], perf, 0), None);
-    }
-
-    #[test]
-    fn skipped_gaps_do_not_count() {
-        let perf = Perf { eval: Some(Phase { ms: 11_000.0, count: 2 }), ..Perf::default() };
-        let slow_start = arrivals(&[(0.0, 0), (10.0, 1000), (11.0, 1100)]);
-        let decode = Decode::of(&slow_start, perf, 1).unwrap();
-        assert_eq!(decode, Decode { ms_per_token: 1000.0, bytes_per_token: 100.0 });
-        assert_eq!(Decode::of(&slow_start, perf, 2), None);
-        assert_eq!(Decode::of(&slow_start, perf, 9), None);
     }
 }

@@ -35,6 +35,38 @@ pub fn cycle(shards: &[Model]) -> Cycle {
     cycle
 }
 
+impl Cycle {
+    /// The cycle of models that are read one after the other.
+    pub fn sum(cycles: impl IntoIterator<Item = Cycle>) -> Cycle {
+        cycles.into_iter().fold(Cycle { bytes: 0, has_experts: false }, |sum, cycle| Cycle {
+            bytes: sum.bytes + cycle.bytes,
+            has_experts: sum.has_experts || cycle.has_experts,
+        })
+    }
+}
+
+/// The yardstick of one lane.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Bounds {
+    /// The model's name, or those of a main and a draft model.
+    pub name: String,
+    /// What a token, or a step with a draft model, reads.
+    pub cycle: Cycle,
+    /// The pool's size.
+    pub budget_bytes: Option<u64>,
+    /// The least bytes of a cycle. A draft model is read several times in a step and counts once:
+    /// whoever reads least keeps it in memory.
+    pub bytes_min: Option<u64>,
+}
+
+impl Bounds {
+    /// Bounds of models with this `cycle` within a pool of `budget_bytes`.
+    pub fn new(name: String, cycle: Cycle, budget_bytes: Option<u64>) -> Bounds {
+        let bytes_min = budget_bytes.filter(|_| !cycle.has_experts).map(|budget| bytes_min(cycle.bytes, budget));
+        Bounds { name, cycle, budget_bytes, bytes_min }
+    }
+}
+
 /// The least bytes that a cycle must read with a cache of `budget_bytes`.
 ///
 /// Belady's rule on a cyclic scan of N blocks with room for k of them misses N (N - k) / (N - 1)

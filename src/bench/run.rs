@@ -1,26 +1,31 @@
 //! Making the rounds.
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::fs;
 use std::io;
 use std::os::unix::process::ExitStatusExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use anyhow::Context;
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::ceiling::Ceiling;
-use super::cgroup::Limits;
+use super::cgroup::{Group, Limits};
 use super::disk::{self, Disk};
 use super::fence::Fence;
 use super::interrupt::Interrupt;
-use super::plan::{Contender, Plan, Readahead};
+use super::lane::Lane;
+use super::llama;
+use super::plan::{Cache, Contender, Plan, Readahead, Who};
 use super::record::{Record, TextMatch, compare};
 use super::summary::Round;
-use super::workload::{self, Outcome, RunError};
+use super::watch::RunError;
+use super::workload::{End, Outcome, Workload, completion, server};
 use crate::config::{ByteSize, var};
 use crate::launch::environment::Environment;
 use crate::launch::settings;
-use crate::stats::Stats;
 
 /// The hidden word that makes the command line tool measure the ceiling of a file.
 pub const CEILING_WORD: &str = "--measure-ceiling";
@@ -34,6 +39,8 @@ pub struct Runner<'a> {
     disk: Option<Disk>,
     interrupt: &'a Interrupt,
     progress: ProgressBar,
+    /// The prompt as text.
+    prompt: String,
     remarks: Vec<String>,
 }
 
@@ -43,16 +50,22 @@ impl<'a> Runner<'a> {
     /// # Errors
     /// When a drive limit is asked for and the model lies on no disk of its own.
     pub fn new(plan: &'a Plan, interrupt: &'a Interrupt) -> anyhow::Result<Runner<'a>> {
-        let disk = Disk::of(&plan.files[0]);
+        let disk = Disk::of(&plan.models[0][0]);
         let mut remarks = Vec::new();
         if let Err(error) = &disk {
             remarks.push(format!("the model's disk is unknown ({error}): readahead stays as it is"));
             anyhow::ensure!(plan.drive_bytes_per_s.is_none(), "a drive limit needs a disk: {error}");
         }
-        let steps = u64::from(plan.rounds) * (plan.contenders.len() as u64 + 2);
+        let steps = u64::from(plan.rounds) * (plan.order(0, true).len() as u64 + 1);
         let style = ProgressStyle::with_template("{bar:30} {pos}/{len} {elapsed} {msg}")?;
         let progress = ProgressBar::new(steps).with_style(style);
-        let mut runner = Runner { plan, fence: Fence::None, disk: disk.ok(), interrupt, progress, remarks };
+        let prompt = match plan.workload {
+            Workload::Completion => {
+                plan.call.text_prompt(llama::tokenizer(&plan.program).as_deref(), &plan.models[0][0])
+            }
+            _ => String::new(),
+        };
+        let mut runner = Runner { plan, fence: Fence::None, disk: disk.ok(), interrupt, progress, prompt, remarks };
         let limits = runner.limits(true);
         runner.fence = Fence::find(&limits);
         if matches!(runner.fence, Fence::None) && limits != Limits::default() {
@@ -61,6 +74,9 @@ impl<'a> Runner<'a> {
                  the budget alone holds"
                     .to_owned(),
             );
+        }
+        if matches!(runner.fence, Fence::Scope) && plan.workload == Workload::Turns {
+            runner.remarks.push("each server has the limits for itself: a group for both takes root".to_owned());
         }
         Ok(runner)
     }
@@ -75,18 +91,17 @@ impl<'a> Runner<'a> {
         for round in 0..self.plan.rounds {
             let ceiling = self.step("drive ceiling", |runner| runner.ceiling())?;
             let mut records: Vec<Record> = Vec::new();
-            let mut reference: Option<Vec<u8>> = None;
-            let order: Vec<_> =
-                in_memory.then_some(Contender::InMemory).into_iter().chain(self.plan.order(round)).collect();
-            for contender in order {
+            // Other threads may add up in another order.
+            let mut references: BTreeMap<u32, Vec<u8>> = BTreeMap::new();
+            for contender in self.plan.order(round, in_memory) {
                 let (mut record, text) =
                     self.step(&contender.to_string(), |runner| runner.contender(round, contender))?;
                 if record.failure.is_none() && !text.is_empty() {
-                    record.text = match &reference {
+                    record.text = match references.get(&contender.threads) {
                         Some(reference) => compare(&text, reference),
                         None => TextMatch::Reference,
                     };
-                    reference.get_or_insert(text);
+                    references.entry(contender.threads).or_insert(text);
                 }
                 self.say(&record);
                 records.push(record);
@@ -112,10 +127,13 @@ impl<'a> Runner<'a> {
         if !self.progress.is_hidden() {
             return;
         }
-        let result = match (&record.failure, record.ms_per_token) {
-            (Some(failure), _) => format!("failed: {failure}"),
-            (None, Some(ms)) => format!("{ms:.1} ms per token"),
-            (None, None) => "too short to tell".to_owned(),
+        let lane = |lane: &Lane| match lane.decode.and_then(|decode| decode.ms_each()) {
+            Some(ms) => format!("{ms:.1} ms per {}", self.plan.workload.unit()),
+            None => "too short to tell".to_owned(),
+        };
+        let result = match &record.failure {
+            Some(failure) => format!("failed: {failure}"),
+            None => record.lanes.iter().map(lane).collect::<Vec<_>>().join("; "),
         };
         eprintln!("round {} {}: {result}", record.round + 1, record.contender);
     }
@@ -129,7 +147,7 @@ impl<'a> Runner<'a> {
     }
 
     fn has_room_for_the_model(&mut self) -> anyhow::Result<bool> {
-        let bytes = self.plan.files.iter().map(|file| Ok(file.metadata()?.len())).sum::<io::Result<u64>>()?;
+        let bytes = self.plan.files().iter().map(|file| Ok(file.metadata()?.len())).sum::<io::Result<u64>>()?;
         let available = fs::read_to_string("/proc/meminfo")?
             .lines()
             .find_map(|line| line.strip_prefix("MemAvailable:")?.trim().strip_suffix(" kB")?.parse::<u64>().ok())
@@ -154,20 +172,21 @@ impl<'a> Runner<'a> {
             CEILING_WORD.into(),
             plan.ceiling_time.as_millis().to_string().into(),
             "--model".into(),
-            plan.files[0].clone().into(),
+            plan.models[0][0].clone().into(),
             "--request-size".into(),
             plan.request_bytes.to_string().into(),
             "--depth".into(),
             plan.depth.to_string().into(),
         ];
         let limits = self.limits(false);
-        let (mut command, _group) =
-            self.fence.command(&self.group_name(), &limits, &std::env::current_exe()?, &args)?;
-        disk::drop_caches(&plan.files)?;
-        let outcome = workload::run(&mut command, plan.time_max, self.interrupt, |_| {})?;
-        let ceiling = serde_json::from_slice(&outcome.text).ok().filter(|_| outcome.status.success());
+        let group = self.fence.group(&self.group_name(), &limits)?;
+        let mut command = self.fence.command(group.as_ref(), &limits, &std::env::current_exe()?, &args);
+        disk::drop_caches(&plan.files())?;
+        let outcome = completion::run(&mut command, plan.time_max, self.interrupt, |_| {})?;
+        let is_well = outcome.ends.iter().all(|end| end.status.success());
+        let ceiling = serde_json::from_slice(&outcome.text).ok().filter(|_| is_well);
         if ceiling.is_none() {
-            let remark = format!("the drive's ceiling is unknown: {}", outcome.stderr.trim());
+            let remark = format!("the drive's ceiling is unknown: {}", outcome.ends[0].stderr.trim());
             if !self.remarks.contains(&remark) {
                 self.remarks.push(remark);
             }
@@ -182,63 +201,96 @@ impl<'a> Runner<'a> {
     /// One run, with its text.
     fn contender(&mut self, round: u32, contender: Contender) -> anyhow::Result<(Record, Vec<u8>)> {
         let plan = self.plan;
-        let limits = match contender {
-            Contender::InMemory => Limits::default(),
+        let limits = match contender.who {
+            Who::InMemory => Limits::default(),
             _ => self.limits(true),
         };
-        let _readahead = match (contender, &self.disk) {
-            (Contender::Stock(Readahead::KiB(kib)), Some(disk)) => match disk.set_readahead(kib) {
+        let _readahead = match (contender.who, &self.disk) {
+            (Who::Stock(Readahead::KiB(kib)), Some(disk)) => match disk.set_readahead(kib) {
                 Ok(guard) => Some(guard),
                 Err(error) => {
-                    return Ok((failed(round, contender, format!("readahead cannot be set: {error}")), Vec::new()));
+                    let failure = format!("readahead cannot be set: {error}");
+                    return Ok((Record::failed(round, contender, failure), Vec::new()));
                 }
             },
             _ => None,
         };
-        disk::drop_caches(&plan.files)?;
-        if contender == Contender::InMemory {
-            disk::warm_caches(&plan.files, || self.interrupt.signal().is_none())?;
+        disk::drop_caches(&plan.files())?;
+        if contender.cache == Cache::Warm {
+            disk::warm_caches(&plan.files(), || self.interrupt.signal().is_none())?;
         }
-        let args = plan.call.args();
-        let (mut command, group) = self.fence.command(&self.group_name(), &limits, &plan.program, &args)?;
-        let stats_file = tempfile::NamedTempFile::new()?;
-        for (name, value) in self.environment(contender, &stats_file.path().to_string_lossy()) {
-            match value {
-                Some(value) => command.env(name, value),
-                None => command.env_remove(name),
-            };
-        }
-        let name = contender.to_string();
-        let arrived = |count: usize| {
-            self.progress.set_message(format!("{name}: token {count} of {}", plan.call.tokens));
-        };
-        let outcome = match workload::run(&mut command, plan.time_max, self.interrupt, arrived) {
+        let group = self.fence.group(&self.group_name(), &limits)?;
+        let folder = tempfile::tempdir()?;
+        let outcome = match self.run(contender, &limits, group.as_ref(), folder.path()) {
             Ok(outcome) => outcome,
-            Err(error @ RunError::Timeout(_)) => return Ok((failed(round, contender, error.to_string()), Vec::new())),
+            Err(error @ (RunError::Timeout(_) | RunError::Answer(_))) => {
+                return Ok((Record::failed(round, contender, error.to_string()), Vec::new()));
+            }
             Err(error) => return Err(error.into()),
         };
-        let mut record = Record::new(round, contender, &outcome, plan.skip);
+        let mut record = Record::new(round, contender, &outcome, plan.workload.lanes().len(), plan.skip);
         if let Some(group) = &group {
             record.memory_peak_bytes = group.memory_peak_bytes().filter(|_| limits.memory_bytes.is_some());
             record.oom_kills = group.oom_kills();
         }
-        if matches!(contender, Contender::Paged(_)) {
-            record.stats =
-                fs::read(stats_file.path()).ok().and_then(|text| serde_json::from_slice::<Stats>(&text).ok());
+        if contender.is_paged() {
+            let read = |process| serde_json::from_slice(&fs::read(stats_file(folder.path(), process)).ok()?).ok();
+            record.stats = (0..plan.workload.processes()).map_while(read).collect();
         }
         record.failure = failure(&outcome, &record);
         Ok((record, outcome.text))
     }
 
+    /// Runs the workload's programs, which leave their statistics in `folder`.
+    fn run(
+        &self,
+        contender: Contender,
+        limits: &Limits,
+        group: Option<&Group>,
+        folder: &Path,
+    ) -> Result<Outcome, RunError> {
+        let Plan { workload, call, program, models, .. } = self.plan;
+        let command = |process: usize, args: &[OsString]| {
+            let mut command = self.fence.command(group, limits, program, args);
+            for (name, value) in self.environment(contender, &stats_file(folder, process)) {
+                match value {
+                    Some(value) => command.env(name, value),
+                    None => command.env_remove(name),
+                };
+            }
+            command
+        };
+        let name = contender.to_string();
+        let arrived = |count: usize| {
+            self.progress.set_message(format!("{name}: token {count} of {}", call.tokens));
+        };
+        let threads = contender.threads;
+        let model = |index: usize| models[index][0].as_path();
+        if *workload == Workload::Completion {
+            let mut command = command(0, &call.completion(model(0), &self.prompt, threads));
+            return completion::run(&mut command, self.plan.time_max, self.interrupt, arrived);
+        }
+        let server = |process: usize, draft: Option<&Path>| -> io::Result<(Command, u16)> {
+            let port = server::free_port()?;
+            Ok((command(process, &call.server(program, model(process), draft, threads, port)), port))
+        };
+        let mut servers = match workload {
+            Workload::Draft => vec![server(0, Some(model(1)))?],
+            _ => vec![server(0, None)?, server(1, None)?],
+        };
+        let request = server::Request { prompt: call.server_prompt(), tokens: call.tokens, turns: self.plan.turns };
+        server::run(&mut servers, &request, self.plan.time_max, self.interrupt, arrived)
+    }
+
     /// The variables of a run: set, or (None) taken away.
-    fn environment(&self, contender: Contender, stats_file: &str) -> BTreeMap<String, Option<std::ffi::OsString>> {
+    fn environment(&self, contender: Contender, stats_file: &Path) -> BTreeMap<String, Option<OsString>> {
         let mut variables: BTreeMap<_, _> = settings::VARIABLES.iter().map(|name| ((*name).to_owned(), None)).collect();
-        let (Contender::Paged(strategy), Some(library)) = (contender, &self.plan.library) else { return variables };
+        let (Who::Paged(strategy, spin), Some(library)) = (contender.who, &self.plan.library) else { return variables };
         let mut environment = Environment::default();
         let current = |name: &str| std::env::var_os(name);
         environment.preload(library, current);
         environment.keep_weights_mapped(current);
-        environment.bound_spin(self.plan.spin, current);
+        environment.bound_spin(spin, current);
         environment.settings(&self.plan.variables.iter().cloned().collect());
         environment.set.insert(var::STRATEGY.to_owned(), strategy.as_str().into());
         environment.set.insert(var::STATS.to_owned(), stats_file.into());
@@ -261,26 +313,22 @@ pub fn print_ceiling(
     Ok(())
 }
 
-fn failed(round: u32, contender: Contender, failure: String) -> Record {
-    let outcome = Outcome {
-        status: std::process::ExitStatus::default(),
-        text: Vec::new(),
-        stderr: String::new(),
-        arrivals: Vec::new(),
-        wall_s: 0.0,
-    };
-    Record { failure: Some(failure), ..Record::new(round, contender, &outcome, 0) }
+/// Where a process leaves its statistics.
+fn stats_file(folder: &Path, process: usize) -> PathBuf {
+    folder.join(format!("stats-{process}.json"))
 }
 
 /// Why a run does not count.
 fn failure(outcome: &Outcome, record: &Record) -> Option<String> {
-    if let Some(signal) = outcome.status.signal() {
-        let oom = record.oom_kills.filter(|&kills| kills > 0).map_or("", |_| " by the OOM killer");
-        return Some(format!("killed{oom} (signal {signal})"));
-    }
-    if !outcome.status.success() {
-        let last = outcome.stderr.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or("no message");
-        return Some(format!("exit code {}: {last}", outcome.status.code().unwrap_or(-1)));
+    for End { status, stderr } in &outcome.ends {
+        if let Some(signal) = status.signal() {
+            let oom = record.oom_kills.filter(|&kills| kills > 0).map_or("", |_| " by the OOM killer");
+            return Some(format!("killed{oom} (signal {signal})"));
+        }
+        if !status.success() {
+            let last = stderr.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or("no message");
+            return Some(format!("exit code {}: {last}", status.code().unwrap_or(-1)));
+        }
     }
     outcome.text.trim_ascii().is_empty().then(|| "it wrote no text".to_owned())
 }

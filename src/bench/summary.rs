@@ -3,9 +3,11 @@
 use serde::Serialize;
 
 use super::ceiling::Ceiling;
-use super::plan::Contender;
+use super::lane::{Gap, Lane, Span};
+use super::plan::{Cache, Contender, Readahead, Who};
 use super::record::{Record, TextMatch};
-use super::roofline;
+use super::roofline::{self, Bounds};
+use crate::stats::Stats;
 
 /// One round: everything that was measured within the same minutes.
 #[derive(Debug, Clone, Serialize)]
@@ -21,61 +23,108 @@ impl Round {
         self.records.iter().find(|record| record.contender == contender && record.failure.is_none())
     }
 
-    fn ms(&self, contender: Contender) -> Option<f64> {
-        self.good(contender)?.ms_per_token
+    fn lane(&self, contender: Contender, lane: usize) -> Option<&Lane> {
+        self.good(contender)?.lanes.get(lane)
     }
 }
 
-/// A contender's figures: medians over the rounds, ratios formed within each round first.
+/// What runs are held against.
+#[derive(Debug, Clone, Copy)]
+pub struct Yardstick<'a> {
+    /// The bounds of the lane.
+    pub bounds: &'a Bounds,
+    /// The lane.
+    pub lane: usize,
+    /// What the drive was held to, in bytes per second.
+    pub drive_limit: Option<u64>,
+    /// Tokens of a prompt that one pass over the weights serves.
+    pub ubatch: u32,
+    /// The readaheads of stock.
+    pub stock: &'a [Readahead],
+}
+
+/// How many times faster than stock.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
+pub struct Speedup {
+    /// Tokens after the first.
+    pub decode: Option<f64>,
+    /// The prompt.
+    pub prefill: Option<f64>,
+    /// From the start to the first token.
+    pub first_token: Option<f64>,
+}
+
+/// A contender's figures for one lane: medians over the rounds, ratios formed within each round
+/// first. Where a draft model is used a step stands for a token.
 #[derive(Debug, Clone, Serialize)]
 pub struct Summary {
     /// Who.
     pub contender: Contender,
+    /// Counted from 0.
+    pub lane: usize,
     /// Runs that count.
     pub runs: usize,
     /// Why the others do not.
     pub failures: Vec<String>,
-    /// Tokens per second while decoding.
+    /// Tokens per second while decoding; these are tokens, also with a draft model.
     pub tokens_per_s: Option<f64>,
+    /// Tokens that a step gave.
+    pub tokens_per_step: Option<f64>,
     /// Milliseconds per decoded token.
     pub ms_per_token: Option<f64>,
     /// Median gap between tokens, all rounds together.
     pub gap_p50_ms: Option<f64>,
     /// 99th percentile of the gaps, all rounds together.
     pub gap_p99_ms: Option<f64>,
-    /// Milliseconds per token of the prompt.
-    pub prompt_ms_per_token: Option<f64>,
-    /// Seconds from the start to the first token.
-    pub first_token_s: Option<f64>,
+    /// Part of the speed with everything in memory.
+    pub in_memory_share: Option<f64>,
+    /// `T_min / T` with the measured ceiling.
+    pub roofline_share: Option<f64>,
+    /// `T_min / T` with the limit that was set instead of the ceiling.
+    pub roofline_share_of_limit: Option<f64>,
     /// Bytes read per decoded token.
     pub bytes_per_token: Option<f64>,
     /// ... against the least possible.
     pub bytes_ratio: Option<f64>,
     /// Part of the drive's ceiling that decoding used.
     pub drive_share: Option<f64>,
-    /// `T_min / T`.
-    pub roofline_share: Option<f64>,
-    /// Mean reads in flight while any was.
+    /// Part of the limit that decoding used.
+    pub drive_share_of_limit: Option<f64>,
+    /// Mean reads in flight while any was, whole run.
     pub reads_in_flight: Option<f64>,
-    /// Seconds that faulting threads slept, all of them together.
+    /// Seconds that faulting threads slept, all of them together, whole run.
     pub stall_s: Option<f64>,
-    /// CPU seconds of the pager per GB read: the part of a core that it takes at 1 GB/s.
+    /// CPU seconds of the pager's threads per GB read while decoding.
     pub pager_cpu_s_per_gb: Option<f64>,
+    /// The same of the pager thread and the whole run, start-up included.
+    pub pager_cpu_s_per_gb_of_run: Option<f64>,
+    /// Tokens of a prompt.
+    pub prompt_tokens: Option<f64>,
+    /// Milliseconds that a prompt took.
+    pub prefill_ms: Option<f64>,
+    /// Milliseconds per token of the prompt.
+    pub prompt_ms_per_token: Option<f64>,
+    /// Bytes read meanwhile.
+    pub prefill_bytes: Option<f64>,
+    /// ... against the least possible: `bytes_min` for each pass over the weights.
+    pub prefill_bytes_ratio: Option<f64>,
+    /// `T_min / T` of the prompt, with the measured ceiling.
+    pub prefill_roofline_share: Option<f64>,
+    /// Seconds from the start (of the first turn) to the first token.
+    pub first_token_s: Option<f64>,
+    /// Bytes per second at which a cold run read until its first prompt was computed, pauses before and
+    /// after left out.
+    pub load_bytes_per_s: Option<f64>,
+    /// ... as part of the drive's ceiling.
+    pub load_drive_share: Option<f64>,
     /// Memory of the control group at its most.
     pub memory_peak_bytes: Option<u64>,
-    /// How many times faster than each stock contender.
-    pub speedups: Vec<(Contender, Option<f64>)>,
+    /// How many times faster than stock at each readahead.
+    pub speedups: Vec<(String, Speedup)>,
     /// The worst text of all rounds.
     pub text: TextMatch,
-}
-
-/// What the roofline needs besides the rounds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-pub struct Bounds {
-    /// The least bytes of a cycle.
-    pub bytes_min: Option<u64>,
-    /// Gaps left out at the start of each run.
-    pub skip: u32,
+    /// Token by token: the median over the rounds of each gap of all turns.
+    pub gaps: Vec<Gap>,
 }
 
 /// The middle value (the mean of the two middle ones of an even number).
@@ -99,50 +148,107 @@ pub fn percentile(values: impl IntoIterator<Item = f64>, share: f64) -> Option<f
 }
 
 /// Sums up `contender`.
-pub fn summarize(rounds: &[Round], contender: Contender, stock: &[Contender], bounds: Bounds) -> Summary {
-    let pairs: Vec<(&Round, &Record)> =
-        rounds.iter().filter_map(|round| Some((round, round.good(contender)?))).collect();
-    let over = |value: &dyn Fn(&Round, &Record) -> Option<f64>| {
-        median(pairs.iter().filter_map(|(round, run)| value(round, run)))
+pub fn summarize(rounds: &[Round], contender: Contender, yardstick: Yardstick<'_>) -> Summary {
+    let Yardstick { bounds, lane: index, .. } = yardstick;
+    let pairs: Vec<(&Round, &Record, &Lane)> = rounds
+        .iter()
+        .filter_map(|round| Some((round, round.good(contender)?, round.lane(contender, index)?)))
+        .collect();
+    let over = |value: &dyn Fn(&Round, &Lane) -> Option<f64>| {
+        median(pairs.iter().filter_map(|(round, _, lane)| value(round, lane)))
     };
-    let gaps = || pairs.iter().flat_map(|(_, run)| run.gaps_ms(bounds.skip));
+    // One process may serve all lanes.
+    let told = |value: &dyn Fn(&Stats) -> Option<f64>| {
+        median(pairs.iter().filter_map(|(_, run, _)| value(run.stats.get(index.min(run.stats.len().max(1) - 1))?)))
+    };
+    let decoding = |value: &dyn Fn(Span) -> Option<f64>| over(&|_, lane| value(lane.decode?));
+    let prefilling = |value: &dyn Fn(Span) -> Option<f64>| over(&|_, lane| value(lane.prefill?));
     let all = || rounds.iter().flat_map(|round| &round.records).filter(|run| run.contender == contender);
-    let ms_per_token = over(&|_, run| run.ms_per_token);
+    let ms = |lane: &Lane| lane.decode?.ms_each();
     let ceiling = |round: &Round| round.ceiling.map(|ceiling| ceiling.bytes_per_s);
+    let limit = yardstick.drive_limit.map(|limit| limit as f64);
+    let least = bounds.bytes_min.filter(|&bytes| bytes > 0).map(|bytes| bytes as f64);
+    let in_memory = |round: &Round| round.lane(Contender::in_memory(contender.threads), index).cloned();
+    let roofline = |round: &Round, lane: &Lane, drive: Option<f64>| {
+        let compute = in_memory(round).as_ref().and_then(ms);
+        Some(roofline::t_min_ms(compute, bounds.bytes_min, drive)? / ms(lane)?)
+    };
+    let passes = |lane: &Lane| {
+        let tokens = lane.prefill?.count / f64::from(lane.prompts);
+        Some((tokens / f64::from(yardstick.ubatch)).ceil() * f64::from(lane.prompts))
+    };
+    let ms_per_token = decoding(&|decode| decode.ms_each());
+    let is_bounded = contender.who != Who::InMemory;
+    let is_cold = contender.cache == Cache::Cold;
     Summary {
         contender,
+        lane: index,
         runs: pairs.len(),
         failures: all().filter_map(|run| run.failure.clone()).collect(),
-        tokens_per_s: ms_per_token.map(|ms| 1e3 / ms),
+        tokens_per_s: over(&|_, lane| Some(1e3 / ms(lane)? * lane.tokens_per_step.unwrap_or(1.0))),
+        tokens_per_step: over(&|_, lane| lane.tokens_per_step),
         ms_per_token,
-        gap_p50_ms: percentile(gaps(), 0.50),
-        gap_p99_ms: percentile(gaps(), 0.99),
-        prompt_ms_per_token: over(&|_, run| run.perf.prompt?.ms_each()),
-        first_token_s: over(&|_, run| run.first_token_s),
-        bytes_per_token: over(&|_, run| run.bytes_per_token),
-        bytes_ratio: over(&|_, run| {
-            let least = bounds.bytes_min.filter(|&bytes| bytes > 0)?;
-            Some(run.bytes_per_token? / least as f64)
+        gap_p50_ms: percentile(pairs.iter().flat_map(|(_, _, lane)| lane.gaps_ms()), 0.50),
+        gap_p99_ms: percentile(pairs.iter().flat_map(|(_, _, lane)| lane.gaps_ms()), 0.99),
+        in_memory_share: over(&|round, lane| Some(ms(&in_memory(round)?)? / ms(lane)?)).filter(|_| is_bounded),
+        roofline_share: over(&|round, lane| roofline(round, lane, ceiling(round))).filter(|_| is_bounded),
+        roofline_share_of_limit: limit
+            .and_then(|limit| over(&|round, lane| roofline(round, lane, Some(limit))))
+            .filter(|_| is_bounded),
+        bytes_per_token: decoding(&|decode| decode.bytes_each()),
+        bytes_ratio: decoding(&|decode| Some(decode.bytes_each()? / least?)),
+        drive_share: over(&|round, lane| Some(lane.decode?.bytes_per_s()? / ceiling(round)?)),
+        drive_share_of_limit: decoding(&|decode| Some(decode.bytes_per_s()? / limit?)).filter(|_| is_bounded),
+        reads_in_flight: told(&|stats| Some(stats.reads_in_flight_mean)),
+        stall_s: told(&|stats| Some(stats.stall_s)),
+        pager_cpu_s_per_gb: decoding(&|decode| decode.pager_cpu_s_per_gb()),
+        pager_cpu_s_per_gb_of_run: told(&|stats| {
+            (stats.read_bytes > 0).then(|| stats.pager_cpu_s / (stats.read_bytes as f64 / 1e9))
         }),
-        drive_share: over(&|round, run| Some(run.bytes_per_s()? / ceiling(round)?)),
-        roofline_share: over(&|round, run| {
-            let least = roofline::t_min_ms(round.ms(Contender::InMemory), bounds.bytes_min, ceiling(round))?;
-            Some(least / run.ms_per_token?)
+        prompt_tokens: over(&|_, lane| Some(lane.prefill?.count / f64::from(lane.prompts))),
+        prefill_ms: over(&|_, lane| Some(lane.prefill?.ms / f64::from(lane.prompts))),
+        prompt_ms_per_token: prefilling(&|prefill| prefill.ms_each()),
+        prefill_bytes: over(&|_, lane| Some(lane.prefill?.bytes / f64::from(lane.prompts))),
+        prefill_bytes_ratio: over(&|_, lane| Some(lane.prefill?.bytes / passes(lane)? / least?)),
+        prefill_roofline_share: over(&|round, lane| {
+            let compute = in_memory(round).and_then(|lane| Some(lane.prefill?.ms));
+            let bytes = bounds.bytes_min.zip(passes(lane)).map(|(bytes, passes)| (bytes as f64 * passes) as u64);
+            Some(roofline::t_min_ms(compute, bytes, ceiling(round))? / lane.prefill?.ms)
         })
-        .filter(|_| contender != Contender::InMemory),
-        reads_in_flight: over(&|_, run| Some(run.stats.as_ref()?.reads_in_flight_mean)),
-        stall_s: over(&|_, run| Some(run.stats.as_ref()?.stall_s)),
-        pager_cpu_s_per_gb: over(&|_, run| {
-            let stats = run.stats.as_ref().filter(|stats| stats.read_bytes > 0)?;
-            Some(stats.pager_cpu_s / (stats.read_bytes as f64 / 1e9))
-        }),
-        memory_peak_bytes: pairs.iter().filter_map(|(_, run)| run.memory_peak_bytes).max(),
-        speedups: stock
+        .filter(|_| is_bounded),
+        first_token_s: over(&|_, lane| lane.first_token_s),
+        load_bytes_per_s: over(&|_, lane| lane.load_bytes_per_s.filter(|_| is_cold)),
+        load_drive_share: over(&|round, lane| Some(lane.load_bytes_per_s.filter(|_| is_cold)? / ceiling(round)?)),
+        memory_peak_bytes: pairs.iter().filter_map(|(_, run, _)| run.memory_peak_bytes).max(),
+        speedups: yardstick
+            .stock
             .iter()
-            .map(|&other| (other, over(&|round, run| Some(round.ms(other)? / run.ms_per_token?))))
+            .map(|&readahead| {
+                let other = |round: &Round| round.lane(contender.stock(readahead), index).cloned();
+                let ratio = |value: &dyn Fn(&Lane) -> Option<f64>| {
+                    over(&|round, lane| Some(value(&other(round)?)? / value(lane)?))
+                };
+                let speedup = Speedup {
+                    decode: ratio(&ms),
+                    prefill: ratio(&|lane| lane.prefill?.ms_each()),
+                    first_token: ratio(&|lane| lane.first_token_s),
+                };
+                (readahead.to_string(), speedup)
+            })
             .collect(),
-        text: pairs.iter().map(|(_, run)| run.text).max_by_key(badness).unwrap_or(TextMatch::Missing),
+        text: pairs.iter().map(|(_, run, _)| run.text).max_by_key(badness).unwrap_or(TextMatch::Missing),
+        gaps: token_by_token(&pairs.iter().map(|(_, _, lane)| &lane.gaps[..]).collect::<Vec<_>>()),
     }
+}
+
+/// The median of each gap over the runs that have it.
+fn token_by_token(runs: &[&[Gap]]) -> Vec<Gap> {
+    let count = runs.iter().map(|gaps| gaps.len()).max().unwrap_or(0);
+    let gap = |index: usize| {
+        let of = |value: fn(&Gap) -> f64| median(runs.iter().filter_map(|gaps| gaps.get(index).map(value)));
+        Some(Gap { ms: of(|gap| gap.ms)?, bytes: of(|gap| gap.bytes)? })
+    };
+    (0..count).filter_map(gap).collect()
 }
 
 fn badness(text: &TextMatch) -> (u8, usize) {
@@ -156,43 +262,51 @@ fn badness(text: &TextMatch) -> (u8, usize) {
 }
 
 #[cfg(test)]
-mod tests {
+pub mod tests {
     use super::*;
-    use crate::bench::plan::Readahead;
-    use crate::bench::workload::Arrival;
+    use crate::bench::roofline::Cycle;
     use crate::config::Strategy;
+    use crate::launch::environment::OmpSpin;
 
-    const STOCK: Contender = Contender::Stock(Readahead::Own);
-    const PAGED: Contender = Contender::Paged(Strategy::Learned);
+    pub const STOCK: Contender = Contender { who: Who::Stock(Readahead::Own), threads: 2, cache: Cache::Cold };
+    pub const PAGED: Contender =
+        Contender { who: Who::Paged(Strategy::Learned, OmpSpin::Rounds(10_000)), threads: 2, cache: Cache::Cold };
+
+    pub fn bounds(bytes_min: Option<u64>) -> Bounds {
+        let cycle = Cycle { bytes: 2_000_000, has_experts: false };
+        Bounds { name: "m.gguf".to_owned(), cycle, budget_bytes: Some(1_000_000), bytes_min }
+    }
+
+    pub fn yardstick(bounds: &Bounds) -> Yardstick<'_> {
+        Yardstick { bounds, lane: 0, drive_limit: Some(2_000_000), ubatch: 4, stock: &[Readahead::Own] }
+    }
 
     fn record(contender: Contender, ms: f64, bytes: f64, text: TextMatch) -> Record {
-        let arrivals = (0..4).map(|n| Arrival { at_s: f64::from(n) * ms / 1e3, read_bytes: 0 }).collect();
-        Record {
-            round: 0,
-            contender,
-            failure: None,
-            text,
-            wall_s: 1.0,
-            first_token_s: Some(0.5),
-            perf: Default::default(),
-            arrivals,
-            ms_per_token: Some(ms),
-            bytes_per_token: Some(bytes),
-            memory_peak_bytes: None,
-            oom_kills: None,
-            stats: None,
-        }
+        let lane = Lane {
+            first_token_s: Some(ms / 1e3 * 5.0),
+            prefill: Some(Span { count: 8.0, ms: ms * 2.0, bytes: bytes * 2.0, pager_cpu_s: 0.0 }),
+            prompts: 1,
+            decode: Some(Span { count: 3.0, ms: ms * 3.0, bytes: bytes * 3.0, pager_cpu_s: bytes * 3.0 / 1e10 }),
+            gaps: vec![Gap { ms, bytes }; 3],
+            counted: vec![true; 3],
+            ..Lane::default()
+        };
+        Record { text, lanes: vec![lane], ..Record { failure: None, ..Record::failed(0, contender, String::new()) } }
     }
 
     fn round(compute_ms: f64, stock_ms: f64, paged_ms: f64, text: TextMatch) -> Round {
         Round {
             ceiling: Some(Ceiling { bytes_per_s: 1e6, bytes: 1, time_s: 1.0 }),
             records: vec![
-                record(Contender::InMemory, compute_ms, 0.0, TextMatch::Reference),
+                record(Contender::in_memory(2), compute_ms, 0.0, TextMatch::Reference),
                 record(STOCK, stock_ms, 2e6, TextMatch::Identical),
                 record(PAGED, paged_ms, 1.1e6, text),
             ],
         }
+    }
+
+    fn near(value: Option<f64>, expected: f64) {
+        assert!(value.is_some_and(|value| (value - expected).abs() < 1e-9), "{value:?} {expected}");
     }
 
     #[test]
@@ -200,16 +314,46 @@ mod tests {
         // The machine is twice as slow in the second round: the ratio stays.
         let rounds =
             [round(100.0, 4000.0, 1250.0, TextMatch::Identical), round(200.0, 8000.0, 2500.0, TextMatch::Shorter(3))];
-        let bounds = Bounds { bytes_min: Some(1_000_000), skip: 0 };
-        let paged = summarize(&rounds, PAGED, &[STOCK], bounds);
+        let bounds = bounds(Some(1_000_000));
+        let paged = summarize(&rounds, PAGED, yardstick(&bounds));
         assert_eq!(paged.runs, 2);
-        assert_eq!(paged.speedups, [(STOCK, Some(3.2))]);
-        assert!((paged.bytes_ratio.unwrap() - 1.1).abs() < 1e-9);
-        // T_min is 1000 ms in both rounds: 0.8 and 0.4.
-        assert!((paged.roofline_share.unwrap() - 0.6).abs() < 1e-9);
-        assert!((paged.drive_share.unwrap() - (0.88 + 0.44) / 2.0).abs() < 1e-9);
+        let speedup = Speedup { decode: Some(3.2), prefill: Some(3.2), first_token: Some(3.2) };
+        assert_eq!(paged.speedups, [("own readahead".to_owned(), speedup)]);
+        near(paged.bytes_ratio, 1.1);
+        // T_min is 1000 ms in both rounds: 0.8 and 0.4; against the limit 500 ms.
+        near(paged.roofline_share, 0.6);
+        near(paged.roofline_share_of_limit, 0.3);
+        near(paged.drive_share, (0.88 + 0.44) / 2.0);
+        near(paged.drive_share_of_limit, (0.44 + 0.22) / 2.0);
+        near(paged.in_memory_share, 0.08);
+        near(paged.pager_cpu_s_per_gb, 0.1);
         assert_eq!(paged.text, TextMatch::Shorter(3));
-        assert_eq!(summarize(&rounds, Contender::InMemory, &[STOCK], bounds).roofline_share, None);
+        assert_eq!(paged.gaps, [Gap { ms: 1875.0, bytes: 1.1e6 }; 3]);
+        let in_memory = summarize(&rounds, Contender::in_memory(2), yardstick(&bounds));
+        assert_eq!((in_memory.roofline_share, in_memory.speedups[0].1.decode), (None, None));
+    }
+
+    #[test]
+    fn a_prompt_reads_the_minimum_once_for_each_ubatch() {
+        let rounds = [round(100.0, 4000.0, 1250.0, TextMatch::Identical)];
+        let bounds = bounds(Some(1_000_000));
+        let paged = summarize(&rounds, PAGED, yardstick(&bounds));
+        // Eight tokens are two passes of four: 2.2 MB of 2 MB, and 2 s of 2.5 s.
+        near(paged.prefill_bytes, 2.2e6);
+        near(paged.prefill_bytes_ratio, 1.1);
+        near(paged.prefill_roofline_share, 0.8);
+        near(paged.prompt_ms_per_token, 2500.0 / 8.0);
+    }
+
+    #[test]
+    fn other_threads_and_a_warm_cache_have_a_stock_of_their_own() {
+        let mut rounds = [round(100.0, 4000.0, 1250.0, TextMatch::Identical)];
+        let warm = Contender { cache: Cache::Warm, ..PAGED };
+        rounds[0].records.push(record(warm, 100.0, 0.0, TextMatch::Identical));
+        let bounds = bounds(Some(1_000_000));
+        assert_eq!(summarize(&rounds, warm, yardstick(&bounds)).speedups[0].1, Speedup::default());
+        rounds[0].records.push(record(warm.stock(Readahead::Own), 150.0, 0.0, TextMatch::Identical));
+        near(summarize(&rounds, warm, yardstick(&bounds)).speedups[0].1.decode, 1.5);
     }
 
     #[test]
@@ -217,11 +361,11 @@ mod tests {
         let mut rounds =
             [round(100.0, 4000.0, 1250.0, TextMatch::Identical), round(1.0, 1.0, 1.0, TextMatch::Differs(2))];
         rounds[1].records[1].failure = Some("killed".to_owned());
-        let bounds = Bounds { bytes_min: None, skip: 0 };
-        let stock = summarize(&rounds, STOCK, &[STOCK], bounds);
+        let bounds = bounds(None);
+        let stock = summarize(&rounds, STOCK, yardstick(&bounds));
         assert_eq!((stock.runs, stock.failures.len(), stock.ms_per_token), (1, 1, Some(4000.0)));
-        let paged = summarize(&rounds, PAGED, &[STOCK], bounds);
-        assert_eq!(paged.speedups, [(STOCK, Some(3.2))]);
+        let paged = summarize(&rounds, PAGED, yardstick(&bounds));
+        near(paged.speedups[0].1.decode, 3.2);
         assert_eq!(paged.text, TextMatch::Differs(2));
         assert_eq!(paged.bytes_ratio, None);
     }

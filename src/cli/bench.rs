@@ -9,11 +9,13 @@ use std::time::Duration;
 use anyhow::{Context, bail, ensure};
 
 use crate::bench::interrupt::Interrupt;
-use crate::bench::model::{Model, Source};
-use crate::bench::plan::{Contender, Plan, Readahead};
+use crate::bench::llama::{self, Prompt};
+use crate::bench::model::{Models, Source};
+use crate::bench::plan::{Cache, Contender, Plan, Readahead, Who};
+use crate::bench::report::Report;
 use crate::bench::run::{Runner, print_ceiling};
-use crate::bench::summary::{Bounds, Round, median, summarize};
-use crate::bench::{Report, llama, roofline, svg, table};
+use crate::bench::workload::Workload;
+use crate::bench::{svg, table};
 use crate::config::{BudgetSetting, ByteSize, Strategy, var};
 use crate::gguf;
 use crate::launch::environment::OmpSpin;
@@ -32,7 +34,19 @@ pub struct Args {
     /// Architecture of the synthetic model
     #[arg(long, value_enum, default_value = "llama", conflicts_with = "model")]
     arch: Arch,
-    /// Put the model on a loop device, a drive that nobody else uses
+    /// What to run: llama-completion, llama-server with a draft model, or two llama-servers by turns
+    #[arg(short, long, value_enum, default_value = "completion")]
+    workload: Workload,
+    /// The draft model, or the model of the second server [default: a synthetic one]
+    #[arg(long, value_name = "GGUF")]
+    second_model: Option<PathBuf>,
+    /// Size of the synthetic second model
+    #[arg(long, default_value = "512M", value_name = "SIZE", conflicts_with = "second_model")]
+    second_synth: ByteSize,
+    /// Turns of each server in a run
+    #[arg(long, default_value_t = 2, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1000))]
+    turns: u32,
+    /// Put the models on a loop device, a drive that nobody else uses
     #[arg(long)]
     loop_drive: bool,
     /// Where a synthetic model or the image of a loop device goes
@@ -50,25 +64,34 @@ pub struct Args {
     /// Tokens to generate
     #[arg(short = 'n', long, default_value_t = 24, value_parser = clap::value_parser!(u32).range(2..=100_000))]
     tokens: u32,
-    /// Compute threads [default: all CPUs]
-    #[arg(short, long, value_parser = clap::value_parser!(u32).range(1..=4096))]
-    threads: Option<u32>,
+    /// Compute threads, separated by commas [default: all CPUs]
+    #[arg(short, long, value_delimiter = ',', value_name = "N", value_parser = clap::value_parser!(u32).range(1..=4096))]
+    threads: Vec<u32>,
+    /// What the page cache holds of the model when a run starts, separated by commas
+    #[arg(long, value_enum, value_delimiter = ',', default_value = "cold", value_name = "WORDS")]
+    cache: Vec<Cache>,
     /// What to go on from
     #[arg(short, long, default_value = "The quick brown fox", conflicts_with = "prompt_tokens")]
     prompt: String,
-    /// A prompt of about so many tokens instead
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    /// A prompt of at most so many tokens, and hardly less, instead
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(2..=16_384))]
     prompt_tokens: Option<u32>,
+    /// Tokens of a logical batch [default: the program's own]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=65_536))]
+    batch: Option<u32>,
+    /// Tokens computed at a time [default: 512, the program's own]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=65_536))]
+    ubatch: Option<u32>,
     /// Length of the context [default: what prompt and tokens need]
     #[arg(short, long, value_name = "TOKENS")]
     context: Option<u32>,
-    /// Tokens at the start of each run that do not count
+    /// Tokens at the start of each turn that do not count
     #[arg(long, default_value_t = 0, value_name = "N")]
     skip: u32,
     /// Memory limit of each run, page cache included
     #[arg(long, value_name = "SIZE")]
     memory: Option<ByteSize>,
-    /// GGPAGER_BUDGET of the paged runs
+    /// GGPAGER_BUDGET of the paged runs; two servers have it each
     #[arg(long, value_name = "SIZE")]
     budget: Option<String>,
     /// Hold the model's disk to this many bytes per second
@@ -83,13 +106,14 @@ pub struct Args {
     /// How long the drive's ceiling is measured in each round
     #[arg(long, default_value_t = 3.0, value_name = "SECONDS")]
     ceiling_time: f64,
-    /// Rounds that OpenMP threads of the paged runs spin, or `default`
-    #[arg(long, value_name = "N|default")]
-    omp_spin: Option<OmpSpin>,
+    /// Rounds that OpenMP threads of the paged runs spin, `default` for the OpenMP runtime's own,
+    /// `run` for those of `ggpager run`; separated by commas
+    #[arg(long, alias = "spin", value_delimiter = ',', default_value = "run", value_parser = spin, value_name = "N|default|run")]
+    omp_spin: Vec<OmpSpin>,
     /// Longest time of one run
     #[arg(long, default_value_t = 3600, value_name = "SECONDS")]
     time_max: u64,
-    /// Folder with llama-completion [default: $GGPAGER_LLAMA, else the PATH]
+    /// Folder with llama.cpp's programs [default: $GGPAGER_LLAMA, else the PATH]
     #[arg(long, value_name = "FOLDER")]
     llama: Option<PathBuf>,
     /// Write everything that was measured here
@@ -104,7 +128,7 @@ pub struct Args {
     /// Only measure the drive for so many milliseconds and print JSON: what each round starts
     #[arg(long, hide = true, value_name = "MS")]
     measure_ceiling: Option<u64>,
-    /// Further arguments for llama-completion
+    /// Further arguments for the workload's program
     #[arg(last = true)]
     extra: Vec<OsString>,
 }
@@ -138,13 +162,14 @@ fn compare(args: &Args, request_bytes: usize, interrupt: &Interrupt) -> anyhow::
         fs::write(output, "").with_context(|| output.display().to_string())?;
     }
     let mut plan = plan(args, request_bytes, checked.variables.into_iter().collect())?;
-    let source = args.model.clone().map_or(Source::Synthetic(args.arch, args.synth), Source::File);
-    let model = Model::provide(&source, &args.folder, args.loop_drive, interrupt)?;
-    plan.files = gguf::shard_paths(&model.path);
-    plan.call.model = model.path.clone();
-    let shards = shards(&plan.files)?;
+    let sources = sources(args);
+    let models = Models::provide(&sources, &args.folder, args.loop_drive, interrupt)?;
+    plan.models = models.paths.iter().map(|path| gguf::shard_paths(path)).collect();
+    let shards: Vec<_> = plan.models.iter().map(|files| shards(files)).collect::<anyhow::Result<_>>()?;
     let (rounds, remarks) = Runner::new(&plan, interrupt).and_then(Runner::rounds)?;
-    let report = report(args, &plan, checked.settings.budget, &shards, rounds, remarks);
+    let budget = checked.settings.budget;
+    let settings = told(args, &plan, &shards, budget);
+    let report = Report::new(&plan, settings, &shards, budget, rounds, remarks);
     print!("{}", table::terminal(&report));
     write(args.json.as_deref(), || Ok(serde_json::to_string_pretty(&report)?))?;
     write(args.markdown.as_deref(), || Ok(table::markdown(&report)))?;
@@ -161,43 +186,82 @@ fn write(path: Option<&Path>, content: impl FnOnce() -> anyhow::Result<String>) 
     fs::write(path, content()?).with_context(|| path.display().to_string())
 }
 
-fn plan(args: &Args, request_bytes: usize, variables: Vec<(String, String)>) -> anyhow::Result<Plan> {
+/// A spin as the option takes it.
+fn spin(text: &str) -> Result<OmpSpin, String> {
+    if text == "run" { Ok(OmpSpin::default()) } else { text.parse() }
+}
+
+fn sources(args: &Args) -> Vec<Source> {
+    let source = |file: &Option<PathBuf>, size| file.clone().map_or(Source::Synthetic(args.arch, size), Source::File);
+    let mut sources = vec![source(&args.model, args.synth), source(&args.second_model, args.second_synth)];
+    sources.truncate(args.workload.models());
+    sources
+}
+
+/// Everybody: for each number of threads and state of the cache stock, then each strategy with each
+/// spin.
+fn contenders(args: &Args) -> anyhow::Result<Vec<Contender>> {
     let stock = args.stock_readahead.iter().filter(|text| !text.is_empty());
     let stock: Vec<Readahead> =
         stock.map(|text| text.parse()).collect::<Result<_, String>>().map_err(anyhow::Error::msg)?;
-    let mut contenders: Vec<_> = stock.into_iter().map(Contender::Stock).collect();
-    contenders.extend(args.strategies.iter().copied().map(Contender::Paged));
+    let spins = |&strategy: &Strategy| args.omp_spin.iter().map(move |&spin| Who::Paged(strategy, spin));
+    let who: Vec<Who> = stock.into_iter().map(Who::Stock).chain(args.strategies.iter().flat_map(spins)).collect();
+    let threads = match &args.threads[..] {
+        [] => vec![u32::try_from(std::thread::available_parallelism()?.get())?],
+        counts => counts.to_vec(),
+    };
+    let mut contenders = Vec::new();
+    for threads in threads {
+        for &cache in &args.cache {
+            contenders.extend(who.iter().map(|&who| Contender { who, threads, cache }));
+        }
+    }
+    let mut seen = Vec::new();
+    contenders.retain(|contender| {
+        !seen.contains(contender) && {
+            seen.push(*contender);
+            true
+        }
+    });
+    contenders.sort_by_key(|contender| contender.threads);
+    ensure!(!contenders.is_empty(), "there is nothing to compare: neither stock nor a strategy");
+    Ok(contenders)
+}
+
+fn plan(args: &Args, request_bytes: usize, variables: Vec<(String, String)>) -> anyhow::Result<Plan> {
     ensure!(args.ceiling_time > 0.0 && args.ceiling_time < 600.0, "--ceiling-time is to be between 0 and 600 seconds");
-    let Some(program) = llama::find(args.llama.clone()) else {
-        bail!("{} is neither in --llama or $GGPAGER_LLAMA nor on the PATH", llama::PROGRAM);
+    let name = args.workload.program();
+    let Some(program) = llama::find(args.llama.as_deref(), name) else {
+        bail!("{name} is neither in --llama or $GGPAGER_LLAMA nor on the PATH");
     };
-    let prompt = args.prompt_tokens.map_or_else(|| args.prompt.clone(), llama::prompt_of);
-    // Four tokens a word are more than any vocabulary needs for ordinary text.
-    let needed = args.tokens + 4 * u32::try_from(prompt.split_whitespace().count())? + 64;
-    let threads = match args.threads {
-        Some(threads) => threads,
-        None => u32::try_from(std::thread::available_parallelism()?.get())?,
+    let prompt = args.prompt_tokens.map_or_else(|| Prompt::Text(args.prompt.clone()), Prompt::Tokens);
+    let prompt_tokens = match &prompt {
+        // Four tokens a word are more than any vocabulary needs for ordinary text.
+        Prompt::Text(text) => 4 * u32::try_from(text.split_whitespace().count())?,
+        Prompt::Tokens(tokens) => *tokens,
     };
+    let needed = args.tokens + prompt_tokens + 64;
     Ok(Plan {
+        workload: args.workload,
         // The caller fills in the files once they are there.
-        files: Vec::new(),
+        models: Vec::new(),
         program,
         call: llama::Call {
-            model: PathBuf::new(),
             prompt,
             tokens: args.tokens,
-            threads,
             context: args.context.unwrap_or(needed.next_multiple_of(256)),
+            batch: args.batch,
+            ubatch: args.ubatch,
             extra: args.extra.clone(),
         },
         library: if args.strategies.is_empty() { None } else { Some(library::find()?) },
-        contenders,
+        contenders: contenders(args)?,
         rounds: args.rounds,
+        turns: args.turns,
         skip: args.skip,
         memory_bytes: args.memory.map(|size| size.0),
         drive_bytes_per_s: args.drive_limit.map(|size| size.0),
         variables,
-        spin: args.omp_spin.unwrap_or_default(),
         request_bytes,
         depth: args.depth,
         ceiling_time: Duration::from_secs_f64(args.ceiling_time),
@@ -212,58 +276,30 @@ fn shards(files: &[PathBuf]) -> anyhow::Result<Vec<gguf::Model>> {
         .collect()
 }
 
-fn model_name(args: &Args) -> String {
-    let name = args
-        .model
-        .as_ref()
-        .map_or_else(|| format!("synthetic {}", args.arch.name()), |file| file.display().to_string());
-    if args.loop_drive { name + " on a loop device" } else { name }
-}
-
-fn report(
-    args: &Args,
-    plan: &Plan,
-    budget: BudgetSetting,
-    shards: &[gguf::Model],
-    rounds: Vec<Round>,
-    remarks: Vec<String>,
-) -> Report {
-    let model_bytes: u64 = shards.iter().map(|shard| shard.file_bytes).sum();
-    let reported = rounds.iter().flat_map(|round| &round.records).filter_map(|record| record.stats.as_ref());
-    let budget_bytes = match budget {
-        BudgetSetting::Bytes(size) => Some(size.0),
-        BudgetSetting::Percent(percent) => Some((model_bytes as f64 * percent / 100.0) as u64),
-        BudgetSetting::Auto => {
-            reported.map(|stats| stats.budget_bytes).max().filter(|&bytes| bytes > 0).or(plan.memory_bytes)
+/// The settings as the report names them.
+fn told(args: &Args, plan: &Plan, models: &[Vec<gguf::Model>], budget: BudgetSetting) -> Vec<(&'static str, String)> {
+    let names = sources(args).into_iter().zip(models).map(|(source, shards)| {
+        let bytes = shards.iter().map(|shard| shard.file_bytes).sum();
+        match source {
+            Source::File(file) => format!("{} ({})", file.display(), ByteSize(bytes)),
+            Source::Synthetic(arch, _) => format!("synthetic {} ({})", arch.name(), ByteSize(bytes)),
         }
-    };
-    let cycle = roofline::cycle(shards);
-    let bytes_min = budget_bytes.filter(|_| !cycle.has_experts).map(|budget| roofline::bytes_min(cycle.bytes, budget));
-    let bounds = Bounds { bytes_min, skip: plan.skip };
-    let stock: Vec<_> = plan.contenders.iter().copied().filter(|it| matches!(it, Contender::Stock(_))).collect();
-    let everyone = std::iter::once(Contender::InMemory).chain(plan.contenders.iter().copied());
-    let summaries: Vec<_> = everyone.map(|contender| summarize(&rounds, contender, &stock, bounds)).collect();
+    });
+    let models = names.collect::<Vec<_>>().join(", ") + if args.loop_drive { " on a loop device" } else { "" };
     let size = |value: Option<ByteSize>| value.map_or("none".to_owned(), |size| size.to_string());
-    Report {
-        version: env!("CARGO_PKG_VERSION"),
-        settings: vec![
-            ("model", format!("{} ({})", model_name(args), ByteSize(model_bytes))),
-            ("threads", plan.call.threads.to_string()),
-            ("tokens", plan.call.tokens.to_string()),
-            ("rounds", plan.rounds.to_string()),
-            ("memory limit", size(args.memory)),
-            ("budget", args.budget.clone().unwrap_or_else(|| format!("{budget:?}"))),
-            ("drive limit", size(args.drive_limit)),
-            ("ceiling's requests", format!("{} x {}", plan.depth, args.request_size)),
-            ("program", plan.program.display().to_string()),
-        ],
-        remarks,
-        cycle: Some(cycle),
-        budget_bytes,
-        bounds,
-        drive_bytes_per_s: median(rounds.iter().filter_map(|round| Some(round.ceiling?.bytes_per_s))),
-        compute_ms: summaries[0].ms_per_token,
-        summaries,
-        rounds,
+    let mut settings = vec![
+        ("workload", format!("{:?}", plan.workload).to_lowercase()),
+        ("models", models),
+        ("tokens", plan.call.tokens.to_string()),
+        ("rounds", plan.rounds.to_string()),
+        ("memory limit", size(args.memory)),
+        ("budget", args.budget.clone().unwrap_or_else(|| format!("{budget:?}"))),
+        ("drive limit", size(args.drive_limit)),
+        ("ceiling's requests", format!("{} x {}", plan.depth, args.request_size)),
+        ("program", plan.program.display().to_string()),
+    ];
+    if plan.workload != Workload::Completion {
+        settings.insert(3, ("turns", plan.turns.to_string()));
     }
+    settings
 }
