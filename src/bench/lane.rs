@@ -26,6 +26,12 @@ pub struct Span {
     pub bytes: f64,
     /// CPU time of the pager's threads in seconds.
     pub pager_cpu_s: f64,
+    /// Time that faulting threads slept, all of them together, in seconds.
+    pub stall_s: f64,
+    /// Sum of reads in flight times seconds.
+    pub in_flight_s: f64,
+    /// Seconds with at least one read in flight.
+    pub reading_s: f64,
 }
 
 impl Span {
@@ -36,6 +42,9 @@ impl Span {
         self.ms += ms;
         self.bytes += used.read_bytes as f64 * scale;
         self.pager_cpu_s += used.pager_cpu_s * scale;
+        self.stall_s += used.stall_s * scale;
+        self.in_flight_s += used.in_flight_s * scale;
+        self.reading_s += used.reading_s * scale;
     }
 
     fn each(&self, sum: f64) -> Option<f64> {
@@ -55,6 +64,16 @@ impl Span {
     /// Bytes read per second.
     pub fn bytes_per_s(&self) -> Option<f64> {
         (self.ms > 0.0).then(|| self.bytes / (self.ms / 1e3))
+    }
+
+    /// Mean reads in flight while any was.
+    pub fn reads_in_flight(&self) -> Option<f64> {
+        (self.reading_s > 0.0).then(|| self.in_flight_s / self.reading_s)
+    }
+
+    /// Milliseconds that faulting threads slept for each token or step, all of them together.
+    pub fn stall_ms_each(&self) -> Option<f64> {
+        self.each(self.stall_s * 1e3)
     }
 
     /// CPU seconds of the pager for each GB read: the part of a core that it takes at 1 GB/s.
@@ -144,7 +163,17 @@ mod tests {
     use crate::bench::llama::Perf;
 
     fn samples(points: &[(f64, u64)]) -> Vec<Sample> {
-        points.iter().map(|&(at_s, read_bytes)| Sample { at_s, read_bytes, pager_cpu_s: at_s / 10.0 }).collect()
+        points
+            .iter()
+            .map(|&(at_s, read_bytes)| Sample {
+                at_s,
+                read_bytes,
+                pager_cpu_s: at_s / 10.0,
+                stall_s: at_s / 4.0,
+                in_flight_s: at_s * 6.0,
+                reading_s: at_s / 2.0,
+            })
+            .collect()
     }
 
     fn turn(points: &[(f64, u64)], perf: Perf) -> Turn {
@@ -167,6 +196,7 @@ mod tests {
         assert_eq!(decode(&turn(&[], perf), 0), None);
         let span = Lane::of(&[&turn(&WHOLE, perf)], &[], 0).decode.unwrap();
         assert_eq!(span.bytes_per_s(), Some(100.0));
+        assert_eq!((span.reads_in_flight(), span.stall_ms_each()), (Some(12.0), Some(250.0)));
         assert!((span.pager_cpu_s_per_gb().unwrap() - 1e6).abs() < 1e-3, "{span:?}");
     }
 
@@ -198,7 +228,7 @@ mod tests {
     fn turns_add_up() {
         let perf = Perf { prompt: Some(Phase { ms: 500.0, count: 3 }), ..Perf::default() };
         let later = Turn {
-            start: Sample { at_s: 9.5, read_bytes: 500, pager_cpu_s: 0.95 },
+            start: Sample { at_s: 9.5, read_bytes: 500, ..Sample::default() },
             ..turn(&[(10.0, 600), (13.0, 900)], perf)
         };
         let lane = Lane::of(&[&turn(&WHOLE, perf), &later], &samples(&WHOLE), 0);

@@ -4,12 +4,15 @@
 //! readahead and O_DIRECT alike, because the kernel charges it where a read is submitted
 //! (`submit_bio`). The same ruler measures stock and paged runs. The pager's CPU time is that of its
 //! threads: those named `ggpager*`, and the workers `iou-*` that io_uring adds where a read would
-//! block, as `/proc/PID/task/TID/schedstat` counts it, in nanoseconds.
+//! block, as `/proc/PID/task/TID/schedstat` counts it, in nanoseconds. What only the pager knows comes
+//! from its live page ([`crate::status`]), which is up to a tenth of a second old.
 
 use std::collections::BTreeMap;
 use std::fs;
 
 use serde::Serialize;
+
+use crate::status::{self, Counters};
 
 /// A moment of a run.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
@@ -20,6 +23,12 @@ pub struct Sample {
     pub read_bytes: u64,
     /// CPU time of the pager's threads until now, in seconds; 0 where there is no pager.
     pub pager_cpu_s: f64,
+    /// Time that faulting threads have slept until now, all of them together, in seconds.
+    pub stall_s: f64,
+    /// Sum of reads in flight times seconds until now.
+    pub in_flight_s: f64,
+    /// Seconds with at least one read in flight until now.
+    pub reading_s: f64,
 }
 
 impl Sample {
@@ -29,6 +38,9 @@ impl Sample {
             at_s: self.at_s - from.at_s,
             read_bytes: self.read_bytes.saturating_sub(from.read_bytes),
             pager_cpu_s: (self.pager_cpu_s - from.pager_cpu_s).max(0.0),
+            stall_s: (self.stall_s - from.stall_s).max(0.0),
+            in_flight_s: (self.in_flight_s - from.in_flight_s).max(0.0),
+            reading_s: (self.reading_s - from.reading_s).max(0.0),
         }
     }
 }
@@ -45,6 +57,9 @@ pub fn interpolate(timeline: &[Sample], at_s: f64) -> Option<Sample> {
         at_s,
         read_bytes: before.read_bytes + (gap.read_bytes as f64 * share) as u64,
         pager_cpu_s: before.pager_cpu_s + gap.pager_cpu_s * share,
+        stall_s: before.stall_s + gap.stall_s * share,
+        in_flight_s: before.in_flight_s + gap.in_flight_s * share,
+        reading_s: before.reading_s + gap.reading_s * share,
     })
 }
 
@@ -76,12 +91,19 @@ struct Process {
     /// The last state: what a process that has just ended had used.
     read_bytes: u64,
     pager_cpu_ns: u64,
+    counters: Counters,
 }
 
 impl Sampler {
     /// Watches the processes `ids`.
     pub fn new(ids: &[u32]) -> Sampler {
-        let process = |&id: &u32| Process { id, threads: BTreeMap::new(), read_bytes: 0, pager_cpu_ns: 0 };
+        let process = |&id: &u32| Process {
+            id,
+            threads: BTreeMap::new(),
+            read_bytes: 0,
+            pager_cpu_ns: 0,
+            counters: Counters::default(),
+        };
         Sampler { processes: ids.iter().map(process).collect() }
     }
 
@@ -91,7 +113,11 @@ impl Sampler {
         for process in &mut self.processes {
             process.look();
             sample.read_bytes += process.read_bytes;
-            sample.pager_cpu_s += process.pager_cpu_ns as f64 / 1e9;
+            let seconds = |ns: u64| ns as f64 / 1e9;
+            sample.pager_cpu_s += seconds(process.pager_cpu_ns);
+            sample.stall_s += seconds(process.counters.stall_ns);
+            sample.in_flight_s += seconds(process.counters.in_flight_ns);
+            sample.reading_s += seconds(process.counters.reading_ns);
         }
         sample
     }
@@ -102,6 +128,10 @@ impl Process {
         let io = fs::read_to_string(format!("/proc/{}/io", self.id)).unwrap_or_default();
         let bytes = io.lines().find_map(|line| line.strip_prefix("read_bytes: ")?.parse().ok());
         self.read_bytes = self.read_bytes.max(bytes.unwrap_or(0));
+        // Most processes have none: stock, and those that have not mapped a model yet.
+        if let Ok(snapshot) = status::read(self.id) {
+            self.counters = snapshot.counters;
+        }
         let Ok(tasks) = fs::read_dir(format!("/proc/{}/task", self.id)) else { return };
         let threads = tasks.filter_map(|task| task.ok()?.file_name().to_str()?.parse::<u32>().ok());
         let mut cpu_ns = 0;
@@ -136,7 +166,7 @@ mod tests {
     use super::*;
 
     fn sample(at_s: f64, read_bytes: u64) -> Sample {
-        Sample { at_s, read_bytes, pager_cpu_s: at_s / 10.0 }
+        Sample { at_s, read_bytes, pager_cpu_s: at_s / 10.0, ..Sample::default() }
     }
 
     #[test]

@@ -90,10 +90,14 @@ pub struct Summary {
     pub drive_share: Option<f64>,
     /// Part of the limit that decoding used.
     pub drive_share_of_limit: Option<f64>,
-    /// Mean reads in flight while any was, whole run.
+    /// Mean reads in flight while any was, decoding.
     pub reads_in_flight: Option<f64>,
-    /// Seconds that faulting threads slept, all of them together, whole run.
-    pub stall_s: Option<f64>,
+    /// The same of the whole run.
+    pub reads_in_flight_of_run: Option<f64>,
+    /// Milliseconds that faulting threads slept per decoded token, all of them together.
+    pub stall_ms_per_token: Option<f64>,
+    /// Seconds that they slept in the whole run.
+    pub stall_s_of_run: Option<f64>,
     /// CPU seconds of the pager's threads per GB read while decoding.
     pub pager_cpu_s_per_gb: Option<f64>,
     /// The same of the pager thread and the whole run, start-up included.
@@ -199,8 +203,10 @@ pub fn summarize(rounds: &[Round], contender: Contender, yardstick: Yardstick<'_
         bytes_ratio: decoding(&|decode| Some(decode.bytes_each()? / least?)),
         drive_share: over(&|round, lane| Some(lane.decode?.bytes_per_s()? / ceiling(round)?)),
         drive_share_of_limit: decoding(&|decode| Some(decode.bytes_per_s()? / limit?)).filter(|_| is_bounded),
-        reads_in_flight: told(&|stats| Some(stats.reads_in_flight_mean)),
-        stall_s: told(&|stats| Some(stats.stall_s)),
+        reads_in_flight: decoding(&|decode| decode.reads_in_flight()),
+        reads_in_flight_of_run: told(&|stats| Some(stats.reads_in_flight_mean)),
+        stall_ms_per_token: decoding(&|decode| decode.stall_ms_each()).filter(|_| contender.is_paged()),
+        stall_s_of_run: told(&|stats| Some(stats.stall_s)),
         pager_cpu_s_per_gb: decoding(&|decode| decode.pager_cpu_s_per_gb()),
         pager_cpu_s_per_gb_of_run: told(&|stats| {
             (stats.read_bytes > 0).then(|| stats.pager_cpu_s / (stats.read_bytes as f64 / 1e9))
@@ -262,7 +268,7 @@ fn badness(text: &TextMatch) -> (u8, usize) {
 }
 
 #[cfg(test)]
-pub mod tests {
+pub(super) mod tests {
     use super::*;
     use crate::bench::roofline::Cycle;
     use crate::config::Strategy;
@@ -284,9 +290,15 @@ pub mod tests {
     fn record(contender: Contender, ms: f64, bytes: f64, text: TextMatch) -> Record {
         let lane = Lane {
             first_token_s: Some(ms / 1e3 * 5.0),
-            prefill: Some(Span { count: 8.0, ms: ms * 2.0, bytes: bytes * 2.0, pager_cpu_s: 0.0 }),
+            prefill: Some(Span { count: 8.0, ms: ms * 2.0, bytes: bytes * 2.0, ..Span::default() }),
             prompts: 1,
-            decode: Some(Span { count: 3.0, ms: ms * 3.0, bytes: bytes * 3.0, pager_cpu_s: bytes * 3.0 / 1e10 }),
+            decode: Some(Span {
+                count: 3.0,
+                ms: ms * 3.0,
+                bytes: bytes * 3.0,
+                pager_cpu_s: bytes * 3.0 / 1e10,
+                ..Span::default()
+            }),
             gaps: vec![Gap { ms, bytes }; 3],
             counted: vec![true; 3],
             ..Lane::default()

@@ -51,8 +51,10 @@ fn cells(report: &Report) -> (Vec<String>, Vec<Vec<String>>) {
     line("x bytes_min", |it| number(it.bytes_ratio, 3));
     line("of the drive", |it| percent(it.drive_share));
     line("of the drive's limit", |it| percent(it.drive_share_of_limit));
-    line("reads in flight, whole run", |it| number(it.reads_in_flight, 1));
-    line("stall s, whole run", |it| number(it.stall_s, 2));
+    line("reads in flight", |it| number(it.reads_in_flight, 1));
+    line("reads in flight, whole run", |it| number(it.reads_in_flight_of_run, 1));
+    line(&format!("stall ms/{unit}, all threads"), |it| number(it.stall_ms_per_token, 1));
+    line("stall s, whole run", |it| number(it.stall_s_of_run, 2));
     line("pager CPU s/GB", |it| number(it.pager_cpu_s_per_gb, 3));
     line("pager CPU s/GB, whole run", |it| number(it.pager_cpu_s_per_gb_of_run, 3));
     line("prompt tokens", |it| number(it.prompt_tokens, 0));
@@ -153,7 +155,7 @@ fn notes(report: &Report) -> Vec<String> {
     notes.push(
         "ms/token is llama.cpp's own time, the median of the rounds; p50 and p99 are of the gaps between tokens as they \
          arrive, all rounds together; bytes are read_bytes of /proc/PID/io between first and last token; pager CPU is that \
-         of its threads between first and last token; ratios are formed within a round"
+         of its threads, stall and reads in flight are what its live page says, between first and last token; ratios are formed within a round"
             .to_owned(),
     );
     if report.skip > 0 {
