@@ -5,6 +5,7 @@ mod doctor;
 mod inspect;
 mod run;
 mod synth;
+mod top;
 
 use std::process::ExitCode;
 
@@ -28,6 +29,8 @@ enum Verb {
     Inspect(inspect::Args),
     /// Write a random-weight model that llama.cpp loads.
     Synth(synth::Args),
+    /// Show what running pagers do.
+    Top(top::Args),
     /// Compare stock and paged runs in interleaved rounds against the roofline.
     Bench(Box<bench::Args>),
 }
@@ -43,6 +46,7 @@ pub fn main() -> ExitCode {
         Verb::Doctor(args) => doctor::run(args),
         Verb::Inspect(args) => inspect::run(args),
         Verb::Synth(args) => synth::run(args),
+        Verb::Top(args) => top::run(args),
         Verb::Bench(args) => bench::run(*args),
     };
     done.unwrap_or_else(|error| {

@@ -8,6 +8,7 @@ use anyhow::Context;
 
 use crate::config::var;
 use crate::launch::environment::{Environment, OmpSpin, llama_bench_repacks};
+use crate::launch::line::{Progress, StatusLine};
 use crate::launch::{library, program, settings, supervise};
 
 /// A value that cannot be understood, as clap's own errors.
@@ -27,9 +28,13 @@ pub struct Args {
     /// OpenMP runtime [default: 10000, unless OMP_WAIT_POLICY or GOMP_SPINCOUNT is set]
     #[arg(long, value_name = "N|default")]
     omp_spin: Option<OmpSpin>,
-    /// No hints and no progress on stderr
+    /// No hints and no status line on stderr
     #[arg(long)]
     quiet: bool,
+    /// The status line on a terminal: `auto` draws it when the program's text goes elsewhere, `always`
+    /// also between that text
+    #[arg(long, value_enum, value_name = "WHEN", default_value_t)]
+    progress: Progress,
     /// The program to run and its arguments
     #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true, value_name = "PROGRAM")]
     command: Vec<OsString>,
@@ -128,7 +133,8 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     }
     let mut command = Command::new(name);
     command.args(rest).envs(&environment.set);
-    match supervise::run(&mut command) {
+    let mut line = if args.quiet { None } else { StatusLine::new(args.progress) };
+    match supervise::run(&mut command, line.as_mut()) {
         Ok(status) => supervise::end_as(status),
         Err(error) => {
             eprintln!("ggpager: {}: {error}", name.display());

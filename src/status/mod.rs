@@ -34,6 +34,7 @@ pub mod folder;
 pub mod page;
 pub mod process;
 pub mod publisher;
+pub mod rates;
 pub mod reader;
 
 #[cfg(test)]

@@ -1,120 +1,16 @@
-//! The live page of real programs under the preloaded library, and what is left of it at every end.
-
-#[allow(dead_code)] // other tests use the rest
-mod support;
+//! The page of real programs, and what is left of it at every end.
 
 use std::ffi::OsStr;
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
-use std::sync::OnceLock;
-use std::time::{Duration, Instant};
+use std::process::{Command, Stdio};
 
 use ggpager::status::{ReadError, Snapshot, list_in, read_in};
-use support::{MODEL_BYTES, PAGED, Setting, available, compile, is_root, library, model, scratch};
 
-const KERNEL: Setting =
-    Setting { vars: &[("GGPAGER_STRATEGY", "kernel"), ("GGPAGER_BUDGET", "34M")], unprivileged: false };
-
-/// `tests/programs/live.c` under the library, told what to do line by line.
-struct Program {
-    child: Child,
-    input: Option<ChildStdin>,
-    output: BufReader<ChildStdout>,
-    runtime_folder: PathBuf,
-}
-
-fn program() -> &'static Path {
-    static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
-    PROGRAM.get_or_init(|| compile("live", false))
-}
-
-/// A folder as `$XDG_RUNTIME_DIR` names one, but for everybody.
-fn runtime_folder() -> PathBuf {
-    let folder = scratch("runtime");
-    std::fs::create_dir(&folder).expect("a folder");
-    std::fs::set_permissions(&folder, PermissionsExt::from_mode(0o777)).expect("for everybody");
-    folder
-}
-
-impl Program {
-    fn start(setting: Setting, prepare: impl FnOnce(&mut Command)) -> Program {
-        let runtime_folder = runtime_folder();
-        let mut command = Command::new(program());
-        command.arg(model()).envs(setting.vars.iter().copied()).env("LD_PRELOAD", library());
-        command.env("XDG_RUNTIME_DIR", &runtime_folder).stdin(Stdio::piped()).stdout(Stdio::piped());
-        if setting.unprivileged {
-            command.uid(65534).gid(65534);
-        }
-        prepare(&mut command);
-        let mut child = command.spawn().expect("it runs");
-        let input = child.stdin.take();
-        let output = BufReader::new(child.stdout.take().expect("a pipe"));
-        let mut program = Program { child, input, output, runtime_folder };
-        assert_eq!(program.line(), format!("ready {}\n", program.pid()));
-        program
-    }
-
-    fn pid(&self) -> u32 {
-        self.child.id()
-    }
-
-    fn folder(&self) -> PathBuf {
-        self.runtime_folder.join("ggpager")
-    }
-
-    fn file(&self) -> PathBuf {
-        self.folder().join(self.pid().to_string())
-    }
-
-    fn line(&mut self) -> String {
-        let mut line = String::new();
-        self.output.read_line(&mut line).expect("a line");
-        line
-    }
-
-    fn say(&mut self, what: &str) {
-        writeln!(self.input.as_mut().expect("open"), "{what}").expect("it listens");
-    }
-
-    fn tell(&mut self, what: &str) {
-        self.say(what);
-        assert_eq!(self.line(), "done\n", "{what}");
-    }
-
-    fn read(&self) -> Result<Snapshot, ReadError> {
-        read_in(&[self.folder()], self.pid())
-    }
-
-    /// Reads until `holds`: the page follows the program within a tenth of a second, and the hint
-    /// thread makes it after the mapping.
-    fn read_until(&self, holds: impl Fn(&Snapshot) -> bool) -> Snapshot {
-        let begun = Instant::now();
-        loop {
-            let read = self.read();
-            match read {
-                Ok(snapshot) if holds(&snapshot) => return snapshot,
-                _ => assert!(begun.elapsed() < Duration::from_secs(60), "the page stays behind: {read:?}"),
-            }
-            std::thread::yield_now();
-        }
-    }
-
-    /// Ends it by closing its input.
-    fn end(&mut self) {
-        drop(self.input.take());
-        assert_eq!(self.child.wait().expect("a child").code(), Some(0));
-    }
-}
-
-impl Drop for Program {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
+use crate::program::{self, KERNEL, Program, runtime_folder};
+use crate::support::{MODEL_BYTES, PAGED, available, is_root, library, model, scratch};
 
 #[test]
 fn a_page_says_what_the_program_does() {
@@ -129,7 +25,7 @@ fn a_page_says_what_the_program_does() {
             program.read_until(|page| is_kernel || page.counters.read_bytes > MODEL_BYTES + 4096 && is_over(page));
         eprintln!("{seen:?}");
         assert_eq!(seen.identity.pid, program.pid());
-        assert_eq!(Some(OsStr::new(&seen.texts.program)), self::program().file_name());
+        assert_eq!(Some(OsStr::new(&seen.texts.program)), program::program().file_name());
         assert_eq!(Path::new(&seen.texts.model), model().canonicalize().expect("there"));
         assert_eq!(seen.texts.strategy, setting.vars[0].1);
         let counters = seen.counters;
@@ -267,7 +163,7 @@ fn a_link_in_place_of_the_page_is_not_followed() {
     std::fs::DirBuilder::new().mode(0o700).create(runtime_folder.join("ggpager")).expect("a folder");
     let script = "ln -s $0 $XDG_RUNTIME_DIR/ggpager/$$ && LD_PRELOAD=$1 exec $2 $3";
     let mut command = Command::new("/bin/sh");
-    command.args(["-c", script]).arg(&victim).arg(library()).arg(program()).arg(model());
+    command.args(["-c", script]).arg(&victim).arg(library()).arg(program::program()).arg(model());
     command.envs(PAGED[0].vars.iter().copied()).env("XDG_RUNTIME_DIR", &runtime_folder);
     let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("it runs");
     let mut line = String::new();
