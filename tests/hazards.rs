@@ -5,7 +5,6 @@
 //! that views were really made.
 
 #[allow(dead_code)] // what other tests need
-#[allow(dead_code)] // what other tests need
 mod support;
 
 use std::ffi::OsString;
