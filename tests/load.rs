@@ -10,7 +10,7 @@ mod support;
 
 use std::ffi::OsString;
 use std::fs::File;
-use std::io::Read;
+use std::io::{Read, Seek, SeekFrom};
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -154,15 +154,24 @@ fn only_what_is_missing_is_read() {
     let mut head = vec![0u8; 21 * MIB as usize + 12345];
     let mut file = File::open(&path).expect("a model");
     rustix::fs::fadvise(&file, 0, None, Advice::Random).expect("advice");
-    file.read_exact(&mut head).expect("the head of the model");
-    let before = cached_pages(&file).expect("it counted before") * PAGE;
-    assert!(before >= head.len() as u64 && before < MODEL_BYTES, "{before}");
-    let pager = Pager::new(Settings::default());
-    let address = map(&pager, &path).expect("a load");
-    let stats = loaded(&pager, |stats| stats.load_bytes == MODEL_BYTES);
-    assert_eq!(stats.load_read_bytes, MODEL_BYTES - before, "{stats:?}");
-    check(address);
-    unmap(address);
+    // Somebody else's need of memory can take a page: then what follows says nothing.
+    for _ in 0..20 {
+        drop_from_cache(&file);
+        file.seek(SeekFrom::Start(0)).expect("seekable");
+        file.read_exact(&mut head).expect("the head of the model");
+        let before = cached_pages(&file).expect("it counted before") * PAGE;
+        assert!(before < MODEL_BYTES, "{before}");
+        let pager = Pager::new(Settings::default());
+        let address = map(&pager, &path).expect("a load");
+        let stats = loaded(&pager, |stats| stats.load_bytes == MODEL_BYTES);
+        check(address);
+        unmap(address);
+        if before >= head.len() as u64 && cached_pages(&file) == Some(MODEL_BYTES.div_ceil(PAGE)) {
+            assert_eq!(stats.load_read_bytes, MODEL_BYTES - before, "{stats:?}");
+            return;
+        }
+    }
+    panic!("the page cache keeps nothing");
 }
 
 /// Runs `tests/programs/load.c` on a drive of `rate` bytes per second; `None` where there is none.
