@@ -13,8 +13,9 @@
 //!   grows into the room, and they rest where both leave the same: at the same size, or at the size
 //!   of a model that is smaller than its share.
 //! * **Giving back** is prompt. Half of what is too much goes at each look, since others may be giving
-//!   back for the same reason; all of it when half of the base is gone. What the room has lost since
-//!   the last look comes on top: the neighbour will take as much until the next one.
+//!   back for the same reason; all of it when half of the base is gone. When less than the base is
+//!   left, what the room has lost since the last look comes on top: a neighbour will take as much until
+//!   the next one. (Before that it may be another pager that grows, and would yield by itself.)
 //! * **Growing** is slow: half of the surplus every quarter of a second, and not within a second after
 //!   memory was given back.
 //! * The **next look** comes before a neighbour at 4 GB/s could have taken half of the room.
@@ -87,7 +88,9 @@ impl Rule {
             // What the pool does not have yet costs nothing to give up.
             let excess = pool_bytes.saturating_sub(target);
             let part = if room_bytes < base_bytes / 2 { excess } else { excess.div_ceil(2) };
-            let given = if excess > 0 { part + taken.min(base_bytes) } else { 0 };
+            // In need, also what will be gone at the next look. Not before: it may be others that grow.
+            let foreseen = if room_bytes < base_bytes { taken.min(base_bytes) } else { 0 };
+            let given = if excess > 0 { part + foreseen } else { 0 };
             self.grows_at_ms = now_ms + if given > SLACK_BYTES { QUIET_MS } else { GROW_EVERY_MS };
             if given > 0 { pool_bytes.saturating_sub(given).min(budget_bytes) } else { target }
         } else if now_ms >= self.grows_at_ms && (target > budget_bytes + SLACK_BYTES || target == self.most_bytes) {

@@ -5,15 +5,15 @@
 //! UUID), else its name, size and file system. The file says which drive it is about, and counts
 //! only for that one; whatever is wrong with it, it does not count, and is written anew.
 
-use std::io::{self, Read, Write};
+use std::io;
 use std::os::fd::{AsFd, AsRawFd};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 
 use super::device::{self, Device};
+use crate::cache;
 
 /// Older measurements do not count.
 const AGE_MAX: Duration = Duration::from_secs(30 * 24 * 3600);
@@ -66,7 +66,7 @@ impl Memory {
     /// For the drive that holds the open `file`, in the user's cache folder; `None` where there is
     /// no such folder, or nothing that tells the drive from others.
     pub fn of(file: impl AsFd) -> Option<Memory> {
-        let folder = crate::cache::folder(|name| std::env::var_os(name))?;
+        let folder = cache::folder(|name| std::env::var_os(name))?;
         Some(Memory::new(&folder.join("drives"), identity(file)?))
     }
 
@@ -91,11 +91,7 @@ impl Memory {
     }
 
     fn try_load(&self, now: SystemTime) -> io::Result<Profile> {
-        let mut text = Vec::new();
-        // Not blocking: a pipe in the file's place must not hold the program up.
-        let flags = libc::O_NONBLOCK | libc::O_NOCTTY;
-        let file = std::fs::OpenOptions::new().read(true).custom_flags(flags).open(&self.file)?;
-        file.take(FILE_BYTES_MAX).read_to_end(&mut text)?;
+        let text = cache::read(&self.file, FILE_BYTES_MAX)?;
         let entry: Entry = serde_json::from_slice(&text)?;
         let now_s = now.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
         // A clock that was put back makes ages negative.
@@ -115,12 +111,7 @@ impl Memory {
         let measured_s = now.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
         let profile = Profile { measured_s, ..profile.clone() };
         let entry = Entry { version: VERSION, drive: self.drive.clone(), profile };
-        let folder = self.file.parent().expect("a file in a folder");
-        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
-        let mut file = tempfile::Builder::new().prefix(".drive-").tempfile_in(folder)?;
-        file.write_all(&serde_json::to_vec(&entry)?)?;
-        file.persist(&self.file)?;
-        Ok(())
+        cache::replace(&self.file, &serde_json::to_vec(&entry)?)
     }
 }
 

@@ -10,12 +10,13 @@ mod key;
 
 use std::ffi::OsString;
 use std::fs;
-use std::io::{self, Read, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::io;
 use std::path::PathBuf;
 
 pub use format::{BadOrder, decode, encode};
 pub use key::Key;
+
+use crate::cache;
 
 /// A larger file is none of ours: 4 bytes for each block of a 16 TB model.
 const FILE_BYTES_MAX: u64 = 32 << 20;
@@ -60,14 +61,7 @@ impl Store {
     }
 
     fn read(&self, key: Key) -> io::Result<Vec<u64>> {
-        // Not blocking: a pipe in the file's place must not hold the program up.
-        let file =
-            fs::OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY).open(self.path(key))?;
-        if !file.metadata()?.is_file() {
-            return Err(io::Error::other("no regular file"));
-        }
-        let mut bytes = Vec::new();
-        file.take(FILE_BYTES_MAX).read_to_end(&mut bytes)?;
+        let bytes = cache::read(&self.path(key), FILE_BYTES_MAX)?;
         decode(&bytes, key).map_err(io::Error::other)
     }
 
@@ -77,10 +71,7 @@ impl Store {
     /// # Errors
     /// Those of the file system.
     pub fn save(&self, key: Key, offsets: &[u64]) -> io::Result<()> {
-        fs::DirBuilder::new().recursive(true).mode(0o700).create(&self.folder)?;
-        let mut file = tempfile::Builder::new().prefix(".order-").tempfile_in(&self.folder)?;
-        file.write_all(&encode(key, offsets))?;
-        file.persist(self.path(key))?;
+        cache::replace(&self.path(key), &encode(key, offsets))?;
         self.prune()
     }
 

@@ -2,6 +2,7 @@
 //! policy decide what comes next.
 
 mod commands;
+mod keep;
 mod publish;
 mod serve;
 
@@ -33,9 +34,6 @@ const QUEUE_DEPTH: u32 = 16;
 /// Size of one read unless the user says otherwise: a whole huge block. With as many bytes in flight
 /// smaller reads are not faster.
 const READ_BYTES: u32 = tuner::BLOCK as u32;
-
-/// How often learned orders are stored at most.
-const KEEP_EVERY: Duration = Duration::from_secs(2);
 
 /// A thread that sleeps on a block.
 #[derive(Debug, Clone, Copy)]

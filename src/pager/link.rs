@@ -12,6 +12,7 @@ use super::command::Command;
 use super::engine::{Engine, Setup};
 use super::io::{WrapIo, threads};
 use super::kernel::Kernel;
+use super::signals::BlockedSignals;
 use super::slice;
 use super::uffd::raise;
 use crate::config::{Settings, Strategy};
@@ -131,31 +132,5 @@ fn serve(setup: Setup, wrap_io: Option<Arc<WrapIo>>, up: impl FnOnce(io::Result<
         Ok(Ok(true)) => drop(catch_unwind(AssertUnwindSafe(|| drop(engine)))),
         // The frames, and the descriptors that are read from, may not become anybody else's.
         _ => engine.abandon(),
-    }
-}
-
-/// Blocks every signal on this thread, and so on threads that it starts, until dropped: signals of
-/// the program are none of the pager's business.
-pub(super) struct BlockedSignals {
-    before: libc::sigset_t,
-}
-
-impl BlockedSignals {
-    pub fn new() -> BlockedSignals {
-        // SAFETY: plain old data, filled by the two calls; the previous mask is stored in `before`.
-        unsafe {
-            let mut all: libc::sigset_t = std::mem::zeroed();
-            let mut before: libc::sigset_t = std::mem::zeroed();
-            libc::sigfillset(&mut all);
-            libc::pthread_sigmask(libc::SIG_SETMASK, &all, &mut before);
-            BlockedSignals { before }
-        }
-    }
-}
-
-impl Drop for BlockedSignals {
-    fn drop(&mut self) {
-        // SAFETY: `before` is a mask that the kernel gave us.
-        unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, &self.before, std::ptr::null_mut()) };
     }
 }

@@ -24,6 +24,7 @@ pub mod reads;
 pub mod region;
 pub mod replicas;
 pub mod rescue;
+pub mod signals;
 pub mod slice;
 pub mod source;
 pub mod trace;

@@ -3,21 +3,15 @@
 use std::io;
 use std::ops::Range;
 use std::os::fd::AsRawFd;
-use std::time::Duration;
-
-use crossbeam_channel::{Receiver, Sender, bounded};
 
 use super::super::blocks::Layout;
 use super::super::command::Command;
 use super::super::region::unmap;
 use super::super::view::View;
 use super::super::views;
-use super::{Engine, KEEP_EVERY};
+use super::Engine;
 use crate::policy::{BlockId, Need, State, min_budget_bytes};
 use crate::stats::Stats;
-
-/// How long the end of a view waits for its order to be stored.
-const SAVE_MAX: Duration = Duration::from_millis(300);
 
 /// How a part of a view ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -148,9 +142,8 @@ impl Engine {
         for slot in 0..self.views.len() {
             let Some(view) = &self.views[slot] else { continue };
             let parts = view.live_in(&range);
-            if let Some(saved) = self.keep_order(slot).filter(|_| !parts.is_empty()) {
-                // The program may be about to end, and the thread with it.
-                let _ = saved.recv_timeout(SAVE_MAX);
+            if !parts.is_empty() {
+                self.keep_order_now(slot);
             }
             for part in parts {
                 self.end_part(slot, part, how)?;
@@ -216,40 +209,6 @@ impl Engine {
         self.meter.view_removed(view.range.len() as u64);
         self.table.remove(view.ids);
         self.frames.truncate(self.table.len());
-    }
-
-    /// Stores the orders that have changed, now and then.
-    pub(super) fn keep_orders(&mut self) {
-        let now = self.meter.now_ns();
-        if now < self.kept_ns + KEEP_EVERY.as_nanos() as u64 {
-            return;
-        }
-        self.kept_ns = now;
-        (0..self.views.len()).for_each(|slot| drop(self.keep_order(slot)));
-    }
-
-    /// Stores the order of a view if it has changed; on a thread of its own, because the user's
-    /// folder may be far away. Gives what ends when that is done.
-    fn keep_order(&mut self, slot: usize) -> Option<Receiver<()>> {
-        let view = self.views[slot].as_mut()?;
-        let kept = view.kept.as_mut()?;
-        let revision = self.policy.order_revision(&view.ids);
-        if revision == kept.revision {
-            return None;
-        }
-        kept.revision = revision;
-        let offsets = self.policy.order(&self.table, view.ids.clone());
-        let (store, key) = (kept.store.clone(), kept.key);
-        let (done, saved) = bounded(0);
-        // The thread inherits that no signal is delivered on this one.
-        let saving = std::thread::Builder::new().name("ggpager-order".into()).spawn(move || {
-            let _done: Sender<()> = done;
-            if let Err(error) = store.save(key, &offsets) {
-                log::debug!("the order could not be stored as {}: {error}", store.path(key).display());
-            }
-        });
-        saving.inspect_err(|error| log::debug!("the order is not stored: {error}")).ok()?;
-        Some(saved)
     }
 
     fn tell_unmapped(&mut self, ids: &[BlockId]) {

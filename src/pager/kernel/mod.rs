@@ -37,8 +37,8 @@ use std::time::Duration;
 use rustix::mm::Advice;
 
 use super::command::Command;
-use super::link::BlockedSignals;
 use super::region::advise;
+use super::signals::BlockedSignals;
 use super::views;
 use crate::config::Settings;
 use crate::policy::Policy;

@@ -25,8 +25,8 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use super::blocks::Piece;
 use super::file::ModelFile;
-use super::link::BlockedSignals;
 use super::region::{HUGE, Region, advise_huge};
+use super::signals::BlockedSignals;
 use crate::budget::Memory;
 use crate::stats::Stats;
 use cached::Cached;
