@@ -156,3 +156,50 @@ fn pages_that_vanish_come_back() {
         pager.unmap(base, bytes as usize).expect("unmapping");
     }
 }
+
+/// Kilobytes of anonymous memory in the view at `base`, and how many of them are in huge pages.
+fn view_memory_kb(base: usize, bytes: u64) -> (u64, u64) {
+    let text = std::fs::read_to_string("/proc/self/smaps").expect("smaps");
+    let (mut inside, mut anonymous, mut huge) = (false, 0, 0);
+    for line in text.lines() {
+        let start = line.split_once('-').and_then(|(start, _)| usize::from_str_radix(start, 16).ok());
+        if let Some(start) = start {
+            inside = (base..base + bytes as usize).contains(&start);
+        }
+        let field = |name| line.strip_prefix(name)?.trim().strip_suffix(" kB")?.parse::<u64>().ok();
+        anonymous += field("Anonymous:").filter(|_| inside).unwrap_or(0);
+        huge += field("AnonHugePages:").filter(|_| inside).unwrap_or(0);
+    }
+    (anonymous, huge)
+}
+
+/// A block that is shorter than its frame, and a slot that has held single pages, do not split other
+/// frames in passing.
+#[test]
+fn huge_pages_stay_whole() {
+    let bytes = (96 << 20) + 12_345;
+    let file = make_file(bytes);
+    let settings = Settings {
+        budget: BudgetSetting::Bytes(ByteSize(48 << 20)),
+        strategy: Strategy::Demand,
+        fill: Some(FillRung::Move),
+        order_cache: false,
+        ..Settings::default()
+    };
+    let pager = Pager::new(settings);
+    let base = pager.map(file.as_fd(), 0, bytes as usize, Sharing::Shared).expect("a view") as usize;
+    let cycle = || {
+        for page in (0..(bytes as usize).div_ceil(PAGE)).step_by(64) {
+            check_page(base, page, bytes);
+        }
+        view_memory_kb(base, bytes)
+    };
+    let (anonymous, huge) = cycle();
+    // Without free memory in one piece there are none from the start.
+    if !support::available("memory in huge pages", huge * 10 >= anonymous * 9) {
+        return;
+    }
+    let last = (0..40).map(|_| cycle()).last().expect("forty cycles");
+    assert!(last.1 * 10 >= last.0 * 9, "of {} kB {} are in huge pages after forty cycles", last.0, last.1);
+    pager.unmap(base, bytes as usize).expect("unmapping");
+}

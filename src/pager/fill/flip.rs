@@ -3,6 +3,12 @@
 //! Pool and view are private anonymous memory with the same protection, registered with the same
 //! userfaultfd: the view for missing faults, the pool only so that it may be a destination of moves
 //! (ioctl_userfaultfd(2), UFFDIO_MOVE). A huge page is moved whole.
+//!
+//! That takes a destination without a page table: the kernel splits what is moved to where single
+//! pages have been, and where its parts lay a page table stays, which splits the next. One slot with
+//! a page table would so in time split every frame. Hence a slot that has held single pages of a
+//! huge frame is never used again, and a block that is shorter than its frame has a slot of its own
+//! size.
 
 use std::io;
 use std::ops::Range;
@@ -10,7 +16,7 @@ use std::sync::Arc;
 
 use rustix::mm::Advice;
 
-use super::super::region::{HUGE, Region, advise, advise_huge, is_resident};
+use super::super::region::{HUGE, Region, advise, advise_huge, collapse, is_resident, page_ceil};
 use super::super::uffd::{Track, Uffd, feature};
 use super::pool::Pool;
 use super::{Fill, Frame, Place, until_done};
@@ -38,17 +44,22 @@ impl Flip {
 
     /// Moves the block's pages out of the view into a free slot.
     fn take_out(&mut self, place: &Place) -> io::Result<u32> {
-        let slot = self.empty_slot(place.frame_bytes)?;
+        let slot = self.empty_slot(slot_bytes(place))?;
         let to = self.pool.addr(slot);
         match until_done(place.len, |done| self.uffd.move_pages(to + done, place.addr + done, place.len - done)) {
             Ok(()) => Ok(slot),
             Err((_, error)) => {
                 // Part of the block may lie in the slot, part in the view.
-                self.pool.put_freed(slot);
+                self.pool.retire(slot);
                 Err(error)
             }
         }
     }
+}
+
+/// The size of the slot for a block.
+fn slot_bytes(place: &Place) -> usize {
+    if place.len == place.frame_bytes { place.frame_bytes } else { page_ceil(place.len) }
 }
 
 impl Fill for Flip {
@@ -69,7 +80,7 @@ impl Fill for Flip {
 
     fn acquire(&mut self, place: &Place) -> io::Result<Frame> {
         let uffd = &self.uffd;
-        let slot = self.pool.take_full(place.frame_bytes, |chunk| uffd.register(chunk, Track::MoveTarget))?;
+        let slot = self.pool.take_full(slot_bytes(place), |chunk| uffd.register(chunk, Track::MoveTarget))?;
         Ok(Frame { addr: self.pool.addr(slot), slot })
     }
 
@@ -77,12 +88,7 @@ impl Fill for Flip {
         let moved =
             until_done(place.len, |done| self.uffd.move_pages(place.addr + done, frame.addr + done, place.len - done));
         let Err((moved_bytes, _)) = moved else {
-            if place.len == place.frame_bytes {
-                self.pool.put_empty(frame.slot);
-            } else {
-                // Pages past the block's end are still in the slot.
-                self.pool.put_freed(frame.slot);
-            }
+            self.pool.put_empty(frame.slot);
             return Ok(());
         };
         // Somebody pins the rest for longer: a copy does as well.
@@ -90,11 +96,18 @@ impl Fill for Flip {
             let at = moved_bytes + done;
             self.uffd.copy(place.addr + at, frame.addr + at, place.len - at)
         });
-        self.pool.put_freed(frame.slot);
-        copied.map_err(|(_, error)| {
-            let _ = advise(place.range(), Advice::LinuxDontNeed);
-            error
-        })
+        self.pool.retire(frame.slot);
+        match copied {
+            Ok(()) => {
+                // The copy came in single pages. Linux 6.1; where it fails the next move splits.
+                let _ = collapse(place.range());
+                Ok(())
+            }
+            Err((_, error)) => {
+                let _ = advise(place.range(), Advice::LinuxDontNeed);
+                Err(error)
+            }
+        }
     }
 
     fn rearm(&mut self, place: &Place) -> io::Result<Frame> {

@@ -111,11 +111,10 @@ impl Pool {
         self.class_of_mut(slot).empty.push(slot & ((1 << CLASS_SHIFT) - 1));
     }
 
-    /// Frees the memory of a slot and gives it back as a hole.
-    pub fn put_freed(&mut self, slot: u32) {
+    /// Frees the memory of a slot that is not to be used any more. Its address space stays reserved.
+    pub fn retire(&self, slot: u32) {
         let range = self.class_of(slot).range(slot & ((1 << CLASS_SHIFT) - 1));
         let _ = advise(range, Advice::LinuxDontNeed);
-        self.put_empty(slot);
     }
 
     /// Frees spare memory until at most `keep_bytes` of it are left.
