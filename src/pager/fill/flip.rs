@@ -80,7 +80,9 @@ impl Fill for Flip {
 
     fn acquire(&mut self, place: &Place) -> io::Result<Frame> {
         let uffd = &self.uffd;
-        let slot = self.pool.take_full(slot_bytes(place), |chunk| uffd.register(chunk, Track::MoveTarget))?;
+        let mut take = |bytes| self.pool.take_full(bytes, |chunk| uffd.register(chunk, Track::MoveTarget));
+        // Without room for slots of that size one of the frame's size does.
+        let slot = take(slot_bytes(place)).or_else(|_| take(place.frame_bytes))?;
         Ok(Frame { addr: self.pool.addr(slot), slot })
     }
 
@@ -88,7 +90,11 @@ impl Fill for Flip {
         let moved =
             until_done(place.len, |done| self.uffd.move_pages(place.addr + done, frame.addr + done, place.len - done));
         let Err((moved_bytes, _)) = moved else {
-            self.pool.put_empty(frame.slot);
+            if self.pool.slot_bytes(frame.slot) == slot_bytes(place) {
+                self.pool.put_empty(frame.slot);
+            } else {
+                self.pool.retire(frame.slot);
+            }
             return Ok(());
         };
         // Somebody pins the rest for longer: a copy does as well.

@@ -48,13 +48,18 @@ impl Pool {
         self.spare_bytes
     }
 
+    /// The size of a slot.
+    pub fn slot_bytes(&self, slot: u32) -> usize {
+        self.class_of(slot).slot_bytes
+    }
+
     /// The address of a slot.
     pub fn addr(&self, slot: u32) -> usize {
         self.class_of(slot).range(slot & ((1 << CLASS_SHIFT) - 1)).start
     }
 
     /// A slot with memory: a spare one, else one with fresh memory, for which spare memory of other
-    /// classes is freed so that the sum does not grow while there is any. `on_chunk` sees each new
+    /// classes is then freed so that the sum does not grow while there is any. `on_chunk` sees each new
     /// chunk of address space before its first use.
     pub fn take_full(
         &mut self,
@@ -66,7 +71,6 @@ impl Pool {
             self.spare_bytes -= slot_bytes as u64;
             return Ok(slot_number(class, index));
         }
-        self.free_spare(self.spare_bytes.saturating_sub(slot_bytes as u64));
         let slot = self.take_empty(slot_bytes, on_chunk)?;
         let range = self.classes[class].range(slot & ((1 << CLASS_SHIFT) - 1));
         // Kernels before 5.14 do not know this advice; their memory comes with the first touch.
@@ -75,7 +79,11 @@ impl Pool {
                 self.put_empty(slot);
                 Err(error)
             }
-            _ => Ok(slot),
+            _ => {
+                // Not before it is sure that fresh memory can be had.
+                self.free_spare(self.spare_bytes.saturating_sub(slot_bytes as u64));
+                Ok(slot)
+            }
         }
     }
 
