@@ -31,3 +31,4 @@ pub mod sim;
 pub mod stats;
 pub mod status;
 pub mod synth;
+pub mod trace;

@@ -2,11 +2,13 @@
 
 use std::ops::Range;
 
+use serde::{Deserialize, Serialize};
+
 /// Index of a block in the [`BlockTable`]. Blocks of one view are consecutive, in file order.
 pub type BlockId = u32;
 
 /// What a block holds, as far as the policy cares.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Role {
     /// Read once in every cycle.
     Cyclic,
@@ -42,7 +44,7 @@ pub enum State {
 }
 
 /// One block: a file extent of one view.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Block {
     /// Which view it belongs to (the pager's number for it).
     pub view: u32,
