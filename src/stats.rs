@@ -77,7 +77,7 @@ pub struct Stats {
     pub queue_ran_dry: u64,
     /// Time during which at least one read was in flight.
     pub reading_s: f64,
-    /// CPU time of the pager thread.
+    /// CPU time of the pager thread and of those that make memory ready for it.
     pub pager_cpu_s: f64,
     /// Time from the first view to this summary.
     pub wall_s: f64,

@@ -56,7 +56,9 @@ impl Engine {
                 self.publish_now();
                 let sources = self.drives.summary(self.meter.now_ns());
                 let (queue_limit_bytes, queue_ran_dry) = self.drives.queues();
-                let _ = reply.send(Stats { sources, queue_limit_bytes, queue_ran_dry, ..self.meter.summary() });
+                let mut stats = Stats { sources, queue_limit_bytes, queue_ran_dry, ..self.meter.summary() };
+                stats.pager_cpu_s += self.fill.cpu_ns() as f64 / 1e9;
+                let _ = reply.send(stats);
             }
             Command::Panic => panic!("asked to"),
         }
@@ -115,7 +117,7 @@ impl Engine {
     }
 
     /// Memory of all frames, with a block or spare.
-    fn pool_bytes(&self) -> u64 {
+    pub(super) fn pool_bytes(&self) -> u64 {
         self.table.held_bytes() + self.fill.spare_bytes()
     }
 

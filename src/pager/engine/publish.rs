@@ -28,7 +28,8 @@ impl Engine {
 
     /// Writes the page.
     pub(super) fn publish_now(&mut self) {
-        let counters = Counters { held_bytes: self.table.held_bytes(), ..self.meter.counters() };
+        let mut counters = Counters { held_bytes: self.table.held_bytes(), ..self.meter.counters() };
+        counters.pager_cpu_ns += self.fill.cpu_ns();
         self.publisher.publish(self.meter.now_ns(), counters);
     }
 }

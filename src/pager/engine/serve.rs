@@ -99,6 +99,9 @@ impl Engine {
                 break;
             }
         }
+        if self.reads.blocks() > 0 {
+            self.fill.prepare(self.table.budget_bytes().saturating_sub(self.pool_bytes()));
+        }
         Ok(())
     }
 

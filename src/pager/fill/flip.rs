@@ -144,6 +144,16 @@ impl Fill for Flip {
         self.pool.spare_bytes()
     }
 
+    fn prepare(&mut self, room_bytes: u64) {
+        let uffd = &self.uffd;
+        // Refused here, it is refused where it is needed, and reported there.
+        let _ = self.pool.prepare(HUGE, room_bytes, |chunk| uffd.register(chunk, Track::MoveTarget));
+    }
+
+    fn cpu_ns(&self) -> u64 {
+        self.pool.cpu_ns()
+    }
+
     fn trim(&mut self, keep_bytes: u64) {
         self.pool.free_spare(keep_bytes);
     }

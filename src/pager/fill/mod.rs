@@ -8,6 +8,7 @@
 
 pub mod copy;
 pub mod flip;
+mod fresh;
 pub mod pool;
 pub mod shared;
 
@@ -85,6 +86,17 @@ pub trait Fill {
 
     /// Bytes of memory that no block holds.
     fn spare_bytes(&self) -> u64;
+
+    /// Foretells that frames for huge blocks will be acquired, and that `room_bytes` may be added to what
+    /// there is: a rung whose frames take long to make has some made ready.
+    fn prepare(&mut self, room_bytes: u64) {
+        let _ = room_bytes;
+    }
+
+    /// CPU time of the rung's own threads, in nanoseconds.
+    fn cpu_ns(&self) -> u64 {
+        0
+    }
 
     /// Frees memory that no block holds until at most `keep_bytes` of such memory are left.
     fn trim(&mut self, keep_bytes: u64);

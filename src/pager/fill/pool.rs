@@ -5,8 +5,11 @@
 //! reserved in chunks and never given back; memory is allocated slot by slot, when it is first
 //! needed.
 //!
-//! Invariants: a slot is in exactly one of `full`, `empty`, or in a block's hands; slots in hand
-//! have memory.
+//! Where it is known that more memory will be wanted, slots are [prepared](Pool::prepare) by threads
+//! beside the pager's.
+//!
+//! Invariants: a slot is in exactly one of `full`, `empty`, with the threads that prepare it, or in a
+//! block's hands; slots in hand have memory. A slot that is being prepared counts as spare memory.
 
 use std::io;
 use std::ops::Range;
@@ -14,9 +17,13 @@ use std::ops::Range;
 use rustix::mm::Advice;
 
 use super::super::region::{HUGE, Region, advise, advise_huge, populate};
+use super::fresh::Fresh;
 
 /// Slots reserved at a time.
 const CHUNK_SLOTS: usize = 256;
+/// Memory that is prepared ahead of its use, in bytes: enough for every processor to zero some while
+/// the pager thread submits what it has.
+const AHEAD_BYTES: usize = 16 << 20;
 /// A slot's number: the class in the upper bits.
 const CLASS_SHIFT: u32 = 26;
 
@@ -38,6 +45,8 @@ impl Class {
 /// All slots of all classes.
 #[derive(Default)]
 pub struct Pool {
+    // Dropped first: it waits until nobody prepares slots.
+    fresh: Option<Fresh>,
     classes: Vec<Class>,
     spare_bytes: u64,
 }
@@ -67,9 +76,15 @@ impl Pool {
         on_chunk: impl FnMut(Range<usize>) -> io::Result<()>,
     ) -> io::Result<u32> {
         let class = self.class_index(slot_bytes);
-        if let Some(index) = self.classes[class].full.pop() {
-            self.spare_bytes -= slot_bytes as u64;
-            return Ok(slot_number(class, index));
+        self.collect();
+        loop {
+            if let Some(index) = self.classes[class].full.pop() {
+                self.spare_bytes -= slot_bytes as u64;
+                return Ok(slot_number(class, index));
+            }
+            // What is being prepared counts already: memory beside it could be too much.
+            let Some((slot, result)) = self.fresh.as_mut().and_then(Fresh::made) else { break };
+            self.prepared(slot, result);
         }
         let slot = self.take_empty(slot_bytes, on_chunk)?;
         let range = self.classes[class].range(slot & ((1 << CLASS_SHIFT) - 1));
@@ -85,6 +100,55 @@ impl Pool {
                 Ok(slot)
             }
         }
+    }
+
+    /// Has memory made ready for slots of `slot_bytes`, as far as `room_bytes` more may be used.
+    pub fn prepare(
+        &mut self,
+        slot_bytes: usize,
+        room_bytes: u64,
+        mut on_chunk: impl FnMut(Range<usize>) -> io::Result<()>,
+    ) -> io::Result<()> {
+        self.collect();
+        let mut room = room_bytes;
+        while room >= slot_bytes as u64 && self.ahead_bytes(slot_bytes) + slot_bytes <= AHEAD_BYTES {
+            if self.fresh.is_none() {
+                self.fresh = Some(Fresh::start()?);
+            }
+            let slot = self.take_empty(slot_bytes, &mut on_chunk)?;
+            let range = self.class_of(slot).range(slot & ((1 << CLASS_SHIFT) - 1));
+            if let Some(fresh) = &mut self.fresh {
+                fresh.ask(slot, range);
+            }
+            self.spare_bytes += slot_bytes as u64;
+            room -= slot_bytes as u64;
+        }
+        Ok(())
+    }
+
+    /// CPU time of the threads that prepare slots, in nanoseconds.
+    pub fn cpu_ns(&self) -> u64 {
+        self.fresh.as_ref().map_or(0, Fresh::cpu_ns)
+    }
+
+    /// Bytes of slots of `slot_bytes` that have memory or are being prepared.
+    fn ahead_bytes(&mut self, slot_bytes: usize) -> usize {
+        let class = self.class_index(slot_bytes);
+        let pending = self.fresh.as_ref().map_or(0, Fresh::pending);
+        (self.classes[class].full.len() + pending) * slot_bytes
+    }
+
+    /// Takes in the slots that have been prepared.
+    fn collect(&mut self) {
+        while let Some((slot, result)) = self.fresh.as_mut().and_then(Fresh::made_already) {
+            self.prepared(slot, result);
+        }
+    }
+
+    fn prepared(&mut self, slot: u32, result: io::Result<()>) {
+        self.spare_bytes -= self.slot_bytes(slot) as u64;
+        // Without memory the next to need it hears why.
+        if result.is_ok() { self.put_full(slot) } else { self.put_empty(slot) }
     }
 
     /// A slot without memory.
@@ -127,6 +191,17 @@ impl Pool {
 
     /// Frees spare memory until at most `keep_bytes` of it are left.
     pub fn free_spare(&mut self, keep_bytes: u64) {
+        self.collect();
+        self.free_full(keep_bytes);
+        while self.spare_bytes > keep_bytes
+            && let Some((slot, result)) = self.fresh.as_mut().and_then(Fresh::made)
+        {
+            self.prepared(slot, result);
+            self.free_full(keep_bytes);
+        }
+    }
+
+    fn free_full(&mut self, keep_bytes: u64) {
         for class in &mut self.classes {
             while self.spare_bytes > keep_bytes {
                 let Some(index) = class.full.pop() else { break };
@@ -156,4 +231,64 @@ impl Pool {
 
 fn slot_number(class: usize, index: u32) -> u32 {
     (class as u32) << CLASS_SHIFT | index
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::pager::region::{PAGE, is_resident};
+
+    fn any_chunk(_: Range<usize>) -> io::Result<()> {
+        Ok(())
+    }
+
+    #[test]
+    fn slots_are_prepared_within_the_room_and_the_lookahead() {
+        let mut pool = Pool::default();
+        pool.prepare(HUGE, 3 * HUGE as u64 + 1, any_chunk).unwrap();
+        assert_eq!(pool.spare_bytes(), 3 * HUGE as u64);
+        pool.prepare(HUGE, u64::MAX, any_chunk).unwrap();
+        assert_eq!(pool.spare_bytes(), AHEAD_BYTES as u64);
+        pool.prepare(HUGE, u64::MAX, any_chunk).unwrap();
+        assert_eq!(pool.spare_bytes(), AHEAD_BYTES as u64);
+    }
+
+    #[test]
+    fn a_prepared_slot_has_memory_and_is_taken_before_any_other() {
+        let mut pool = Pool::default();
+        pool.prepare(HUGE, 2 * HUGE as u64, any_chunk).unwrap();
+        for left in [1, 0] {
+            let slot = pool.take_full(HUGE, any_chunk).unwrap();
+            assert!(is_resident(pool.addr(slot)) && is_resident(pool.addr(slot) + HUGE - PAGE));
+            assert_eq!(pool.spare_bytes(), left * HUGE as u64);
+        }
+        assert!(pool.cpu_ns() > 0);
+        let fresh = pool.take_full(HUGE, any_chunk).unwrap();
+        assert_eq!(pool.spare_bytes(), 0);
+        pool.put_full(fresh);
+        assert_eq!(pool.spare_bytes(), HUGE as u64);
+    }
+
+    #[test]
+    fn an_empty_slot_is_none_that_is_being_prepared() {
+        let mut pool = Pool::default();
+        pool.prepare(HUGE, u64::MAX, any_chunk).unwrap();
+        let empty = pool.take_empty(HUGE, any_chunk).unwrap();
+        for _ in 0..AHEAD_BYTES / HUGE {
+            assert_ne!(pool.take_full(HUGE, any_chunk).unwrap(), empty);
+        }
+        assert!(!is_resident(pool.addr(empty)));
+    }
+
+    #[test]
+    fn what_is_prepared_is_freed_as_well() {
+        let mut pool = Pool::default();
+        pool.prepare(HUGE, u64::MAX, any_chunk).unwrap();
+        pool.free_spare(HUGE as u64);
+        assert_eq!(pool.spare_bytes(), HUGE as u64);
+        pool.free_spare(0);
+        assert_eq!(pool.spare_bytes(), 0);
+        let empty = pool.take_empty(HUGE, any_chunk).unwrap();
+        assert!(!is_resident(pool.addr(empty)));
+    }
 }
