@@ -27,8 +27,9 @@ const EXPERT_FRAMES: u64 = 2 * super::experts::IN_USE;
 const EXPERT_SHARE: u64 = 4;
 
 /// A stream of at most this part of the resident share stays whole: a draft model is read several
-/// times in each cycle of its main model.
-const WHOLE_SHARE: u64 = 4;
+/// times in each cycle of its main model, and with models that are read equally often it does not
+/// matter whose blocks stay.
+const WHOLE_SHARE: u64 = 2;
 
 /// What is mapped, in bytes of frames.
 #[derive(Debug, Clone, Copy, Default)]

@@ -104,8 +104,10 @@ impl Stream {
             self.order.insert(place, id);
             place
         });
+        // What left the window a cycle ago is no miss: a short order is in it as a whole.
+        let is_near = self.cursor.is_some_and(|cursor| self.order.distance(place, cursor) <= self.order.len() / 4);
         progress.wrapped = self.advance(table, place);
-        progress.missed = absent && self.window.take_ghost(id);
+        progress.missed = absent && self.window.take_ghost(id) && is_near;
         if self.resident.contains(id) {
             self.window.set_class(table, id, Class::Resident);
         } else {
