@@ -129,13 +129,13 @@ fn slow_parts_of_the_cycle_get_more_of_the_stream() {
     assert!(share >= 0.95, "{share}: {last:?}");
 }
 
-/// Two models of 1000 blocks, and a budget for 1000.
-fn two_models(policy: &mut dyn Policy) -> BlockTable {
+/// A model of 1000 blocks and one of `second`, and a budget for so many blocks.
+fn two_models(policy: &mut dyn Policy, second: usize, budget: u64) -> BlockTable {
     let block = *cyclic_table(1, 1).block(0);
     let mut table = BlockTable::default();
-    table.set_budget(1000 * FRAME);
-    for view in 0..2 {
-        let ids = table.add(&vec![crate::policy::Block { view, ..block }; 1000]);
+    table.set_budget(budget * FRAME);
+    for (view, count) in [(0, 1000), (1, second)] {
+        let ids = table.add(&vec![crate::policy::Block { view, ..block }; count]);
         policy.mapped(&table, ids.clone(), &ids.collect::<Vec<_>>());
     }
     table
@@ -148,12 +148,26 @@ fn models_that_take_turns_share_the_budget() {
         let b: Vec<BlockId> = (1000..2000).collect();
         // Three tokens of one, three of the other.
         let script = [cycles(&a, 3, 500_000), cycles(&b, 3, 500_000)].concat().repeat(4);
-        let totals = run(two_models(policy), policy, &scenario(script, 2), 6000).unwrap();
+        let totals = run(two_models(policy, 1000, 1000), policy, &scenario(script, 2), 6000).unwrap();
         let last = totals[3].since(&totals[2]);
         // Each keeps half of itself: 500 blocks and the window, six times.
         assert!(last.read_bytes <= 6 * 540 * FRAME, "{}: {last:?}", last.read_bytes / FRAME);
         // A wrong guess whose turn comes next costs a few touches at the start of a cycle.
         assert!(last.demand <= 48, "{last:?}");
+    }
+}
+
+#[test]
+fn a_draft_model_stays_whole_beside_its_main_model() {
+    for policy in [&mut Learned::default() as &mut dyn Policy, &mut Readahead::default()] {
+        let main: Vec<BlockId> = (0..1000).collect();
+        let draft: Vec<BlockId> = (1000..1250).collect();
+        // Four tokens are drafted for each pass of the main model.
+        let script = [cycles(&draft, 4, 500_000), cycles(&main, 1, 500_000)].concat().repeat(10);
+        let totals = run(two_models(policy, 250, 650), policy, &scenario(script, 2), 2000).unwrap();
+        let last = totals[9].since(&totals[8]);
+        // 400 blocks of the main model stay, too, but for the window.
+        assert!(last.read_bytes <= 645 * FRAME, "{}: {last:?}", last.read_bytes / FRAME);
     }
 }
 
@@ -166,7 +180,7 @@ fn models_that_run_side_by_side_both_stream() {
         scenario.scripts.push(cycles(&b, 6, 1_000_000));
         scenario.threads = vec![0, 1, 0, 1];
         scenario.touches_max *= 2;
-        let totals = run(two_models(policy), policy, &scenario, 1000).unwrap();
+        let totals = run(two_models(policy, 1000, 1000), policy, &scenario, 1000).unwrap();
         let last = totals[4].since(&totals[3]);
         assert!(last.demand <= 20 && last.read_bytes <= 2 * 550 * FRAME, "{}: {last:?}", last.read_bytes / FRAME);
     }
