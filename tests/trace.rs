@@ -296,9 +296,9 @@ fn without_statistics_the_log_is_complete_as_well() {
 
 #[test]
 fn a_killed_programs_log_is_readable_up_to_its_last_chunk() {
-    let _watchdog = Watchdog::new("a killed program's log");
     let path = scratch("log");
     let mut live = Live::start(&path);
+    let _watchdog = Watchdog::new("a killed program's log");
     // Written while the program runs, without its doing.
     while touches(&Log::read(&path)) < BLOCKS {
         std::thread::yield_now();
