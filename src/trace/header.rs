@@ -55,7 +55,7 @@ pub struct Tensor {
     pub experts: u32,
 }
 
-/// A mapped part of a model file.
+/// A mapped part of a model file. As JSON it has no blocks: a log keeps them apart, as runs.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct View {
     /// When it was mapped, on the log's clock.
@@ -77,9 +77,11 @@ pub struct View {
     /// Number of its first block.
     pub first_block: BlockId,
     /// Its blocks, in file order.
+    #[serde(skip)]
     pub blocks: Vec<Block>,
     /// The order in which its header foretells that its blocks are read in a cycle: indexes of
     /// `blocks`.
+    #[serde(skip)]
     pub expected_order: Vec<u32>,
     /// The file's tensors in the order in which its header foretells that they are read; empty
     /// where the file is no GGUF file.
