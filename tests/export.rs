@@ -1,5 +1,6 @@
 //! What `ggpager export` writes, opened by the programs that it is written for.
 
+#[allow(dead_code)] // each test file uses a part of it
 mod support;
 
 use std::fs::File;
@@ -141,7 +142,7 @@ def query(source):
     return duckdb.sql(f"""select count(*) filter (event = 'read'), sum(bytes) filter (event = 'read' and why = 'demand'),
         min(result), count(distinct block), max(role) filter (expert = 1), max(path),
         max(at_ns) - min(at_ns), sum("offset") filter (event = 'touch' and found = 'absent'),
-        bool_or(untouched), max(cycle) from '{source}'""").fetchone()
+        bool_or(untouched), max(cycle) from '{source}'""").fetchall()[0]
 assert query(csv) == query(parquet), (query(csv), query(parquet))
 types = dict(duckdb.sql(f"select column_name, column_type from (describe select * from '{parquet}')").fetchall())
 print(json.dumps({"rows": len(b), "query": [v if isinstance(v, (str, bool)) else int(v) for v in query(parquet)], "types": types}))

@@ -50,7 +50,7 @@ pub fn write(items: Items, out: &mut dyn Write) -> anyhow::Result<()> {
                 let Some(place) = blocks.find(block) else { continue };
                 let begun = Flying {
                     device: blocks.file(place).inode.0,
-                    sector: (blocks.place(place).offset + u64::from(start)) / SECTOR,
+                    sector: blocks.offset(place, start) / SECTOR,
                     why: if why == Why::Demand { "R" } else { "RA" },
                 };
                 let sectors = u64::from(len).div_ceil(SECTOR);

@@ -37,7 +37,7 @@ pub fn write(items: Items, out: &mut dyn Write) -> anyhow::Result<()> {
                 Event::Read { block, start, len, .. } => {
                     let Some(place) = blocks.find(block) else { continue };
                     now = (record.at_ns - *start_ns.get_or_insert(record.at_ns)) / UNIT_NS;
-                    let offset = blocks.place(place).offset + u64::from(start);
+                    let offset = blocks.offset(place, start);
                     writeln!(out, "{now} {} read {offset} {len}", blocks.file(place).path)?;
                 }
                 Event::Unmapped { view } => blocks.unmap(view),

@@ -109,7 +109,7 @@ impl Events<'_> {
                 let id = self.slices;
                 self.reads.insert(read, id);
                 let name = if why == Why::Demand { "demand" } else { "readahead" };
-                let offset = blocks.find(block).map(|place| blocks.place(place).offset + u64::from(start));
+                let offset = blocks.find(block).map(|place| blocks.offset(place, start));
                 self.slice(
                     "b",
                     at_ns,

@@ -78,14 +78,14 @@ impl Row {
         match record.event {
             Event::Touch { block, offset, tid, found } => {
                 let row = of_block("touch", block);
-                let offset = row.offset.map(|start| start + u64::from(offset));
+                let offset = blocks.find(block).map(|place| blocks.offset(place, offset));
                 Row { offset, tid: Some(tid), found: Some(word(found)), ..row }
             }
             Event::Woken { block, tid } => Row { tid: Some(tid), ..of_block("woken", block) },
             Event::Read { read, block, start, len, source, why } => {
                 let row = of_block("read", block);
                 Row {
-                    offset: row.offset.map(|first| first + u64::from(start)),
+                    offset: blocks.find(block).map(|place| blocks.offset(place, start)),
                     bytes: Some(u64::from(len)),
                     read: Some(read),
                     source: Some(source),

@@ -142,7 +142,7 @@ impl Analysis {
         self.records += 1;
         let now = self.now_ns;
         match record.event {
-            Event::Touch { block, tid, found, .. } => self.touch(block, tid, found),
+            Event::Touch { block, offset, tid, found } => self.touch(block, offset, tid, found),
             Event::Woken { block, tid } => {
                 let Some(sleep) = self.sleepers.woken(block, tid) else { return };
                 let slept = now - sleep.since_ns;
@@ -155,8 +155,7 @@ impl Analysis {
                 self.requests.started(now, read, len, source, why);
                 if let Some(place) = self.blocks.find(block) {
                     self.usage.read_bytes[place as usize] += u64::from(len);
-                    let address = self.address(place) + u64::from(start);
-                    self.addresses.mark(now, address, Mark::Read);
+                    self.addresses.mark(now, self.blocks.address(place, start), Mark::Read);
                 }
             }
             Event::ReadEnd { read, result } => {
@@ -182,16 +181,12 @@ impl Analysis {
             }
             Event::Unmapped { view } => self.blocks.unmap(view),
             Event::Lost { records } => {
-                self.lost += records;
+                self.lost = self.lost.saturating_add(records);
                 // Who woke and what was read is among them.
                 self.sleepers.clear();
                 self.requests.clear();
             }
         }
-    }
-
-    fn address(&self, place: PlaceId) -> u64 {
-        self.blocks.file(place).base + self.blocks.place(place).offset
     }
 
     fn set_in_view(&mut self, block: BlockId, in_view: bool) {
@@ -200,7 +195,7 @@ impl Analysis {
         }
     }
 
-    fn touch(&mut self, block: BlockId, tid: u32, found: Touch) {
+    fn touch(&mut self, block: BlockId, offset: u32, tid: u32, found: Touch) {
         let first = self.sleepers.touched(block, tid, Sleep { since_ns: self.now_ns, found });
         let place = self.blocks.find(block);
         if let (true, Some(place), Some(furthest)) = (first, place, self.furthest) {
@@ -217,7 +212,7 @@ impl Analysis {
             return;
         };
         let mark = if found == Touch::Staged { Mark::Staged } else { Mark::Waited };
-        self.addresses.mark(self.now_ns, self.address(place), mark);
+        self.addresses.mark(self.now_ns, self.blocks.address(place, offset), mark);
         self.sequences.touched(&self.blocks, place);
         let of = self.blocks.place(place);
         if let (Role::Expert { layer }, Some(expert)) = (of.kind, of.expert) {

@@ -68,6 +68,11 @@ pub struct Blocks {
     experts: u32,
 }
 
+/// The byte behind the last one.
+fn end_of(tensor: &Tensor) -> u64 {
+    tensor.offset.saturating_add(tensor.bytes)
+}
+
 /// Path, inode, time of change, offset, length, number of blocks.
 type Identity = (String, (u64, u64), i64, u64, u64, usize);
 
@@ -98,7 +103,7 @@ impl Blocks {
     fn add(&mut self, view: &View) {
         let same = self.files.iter().position(|file| file.path == view.path && file.inode == view.inode);
         let file = same.unwrap_or_else(|| {
-            let base = self.files.last().map_or(0, |file| file.base + file.bytes);
+            let base = self.files.last().map_or(0, |file| file.base.saturating_add(file.bytes));
             self.files.push(File { path: view.path.clone(), inode: view.inode, bytes: view.file_bytes, base });
             self.files.len() - 1
         }) as u32;
@@ -115,17 +120,16 @@ impl Blocks {
         self.experts = tensors.iter().map(|tensor| tensor.experts).fold(self.experts, u32::max);
         let mut first = 0;
         for (block, order) in view.blocks.iter().zip(order) {
-            let end = block.offset + u64::from(block.len);
-            while first < tensors.len() && tensors[first].offset + tensors[first].bytes <= block.offset {
+            let end = block.offset.saturating_add(u64::from(block.len));
+            while first < tensors.len() && end_of(tensors[first]) <= block.offset {
                 first += 1;
             }
             let inside = tensors[first..].iter().take_while(|tensor| tensor.offset < end);
-            let most =
-                inside.max_by_key(|it| end.min(it.offset + it.bytes).saturating_sub(block.offset.max(it.offset)));
+            let most = inside.max_by_key(|it| end.min(end_of(it)).saturating_sub(block.offset.max(it.offset)));
             let word = most.map_or("unknown", |tensor| tensor.role.as_str());
             let expert = most.filter(|tensor| tensor.experts > 0).map(|tensor| {
                 let slice = (tensor.bytes / u64::from(tensor.experts)).max(1);
-                let middle = block.offset + u64::from(block.len) / 2;
+                let middle = block.offset.saturating_add(u64::from(block.len) / 2);
                 (middle.saturating_sub(tensor.offset) / slice).min(u64::from(tensor.experts) - 1) as u32
             });
             let layer = match block.role {
@@ -160,6 +164,17 @@ impl Blocks {
     /// All places.
     pub fn places(&self) -> &[Place] {
         &self.places
+    }
+
+    /// Where `start` bytes behind the begin of place `id` lie, when all files of the log lie one after the
+    /// other.
+    pub fn address(&self, id: PlaceId, start: u32) -> u64 {
+        self.file(id).base.saturating_add(self.offset(id, start))
+    }
+
+    /// Where in its file `start` bytes behind the begin of place `id` lie.
+    pub fn offset(&self, id: PlaceId, start: u32) -> u64 {
+        self.place(id).offset.saturating_add(u64::from(start))
     }
 
     /// The file that place `id` is in.

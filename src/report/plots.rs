@@ -11,6 +11,9 @@ use super::svg::{Axis, Chart, WIDTH, escaped};
 /// Steps of a heat map's scale.
 const LEVELS: usize = 12;
 
+/// A log that names more layers is broken.
+const LAYERS_MAX: u32 = 1024;
+
 /// A kind of picture: heading, how it is computed, and the picture of one log, if it has one.
 pub struct Plot {
     /// Its heading.
@@ -162,9 +165,9 @@ fn number(value: f64) -> String {
 }
 
 fn by_layer_and_role(report: &Report, what: &str, unit: &str, value: fn(&super::heat::Cell) -> f64) -> Option<String> {
-    let cells = &report.heat;
+    let cells: Vec<_> = report.heat.iter().filter(|cell| cell.layer.is_none_or(|it| it < LAYERS_MAX)).collect();
     let mut roles: Vec<String> = Vec::new();
-    for cell in cells {
+    for cell in &cells {
         if !roles.contains(&cell.role) {
             roles.push(cell.role.clone());
         }

@@ -69,7 +69,7 @@ impl Reuse {
         let mut first_touches = 0;
         for distance in &distances {
             match distance {
-                Some(bytes) => distribution.add(bytes * scale),
+                Some(bytes) => distribution.add(bytes.saturating_mul(scale)),
                 None => first_touches += 1,
             }
         }
@@ -81,12 +81,12 @@ impl Reuse {
             let missed = |(_, distance): &(&BlockId, &Option<u64>)| distance.is_none_or(|distance| distance > size);
             let lru = sequence.iter().zip(&distances).filter(missed).map(|(&id, _)| len(id)).sum();
             let belady = min_bytes(&table, &sequence, size, &[]).iter().sum();
-            RatioAt { memory_bytes: size * scale, lru: ratio(lru), belady: ratio(belady) }
+            RatioAt { memory_bytes: size.saturating_mul(scale), lru: ratio(lru), belady: ratio(belady) }
         });
         MissRatios {
             touches: self.touches,
             touched_bytes: self.bytes,
-            footprint_bytes: footprint * scale,
+            footprint_bytes: footprint.saturating_mul(scale),
             sampled_blocks: 1.0 / scale as f64,
             first_touches: first_touches * scale,
             distance_bytes: distribution.finish(),

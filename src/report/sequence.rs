@@ -112,7 +112,7 @@ impl Sequences {
         let keys = |key: fn(&Blocks, PlaceId) -> Option<u64>| -> Vec<u64> {
             first_touches.iter().filter_map(|&place| key(blocks, place)).collect()
         };
-        let by_file = keys(|blocks, place| Some(blocks.file(place).base + blocks.place(place).offset));
+        let by_file = keys(|blocks, place| Some(blocks.address(place, 0)));
         let by_order = keys(|blocks, place| {
             let order = blocks.place(place).order;
             (order != NOWHERE).then_some(u64::from(order))

@@ -81,10 +81,10 @@ impl Timeline {
     /// The series up to `end_ns`, in at most `points` points.
     pub fn finish(&self, end_ns: u64, points: usize) -> Series {
         let merged = self.bins.len().div_ceil(points).max(1);
-        let width_ns = self.width_ns * merged as u64;
+        let width_ns = self.width_ns.saturating_mul(merged as u64);
         let points = self.bins.chunks(merged).enumerate().map(|(index, bins)| {
-            let start_ns = index as u64 * width_ns;
-            let length_ns = end_ns.min(start_ns + width_ns).saturating_sub(start_ns).max(1) as f64;
+            let start_ns = width_ns.saturating_mul(index as u64);
+            let length_ns = end_ns.min(start_ns.saturating_add(width_ns)).saturating_sub(start_ns).max(1) as f64;
             let sum = |value: fn(&Bin) -> f64| bins.iter().map(value).sum::<f64>();
             Point {
                 start_s: start_ns as f64 / 1e9,
