@@ -18,6 +18,10 @@ pub mod var {
     pub const STRATEGY: &str = "GGPAGER_STRATEGY";
     /// Path of the fault log.
     pub const TRACE: &str = "GGPAGER_TRACE";
+    /// Length of the fault log at most.
+    pub const TRACE_LIMIT: &str = "GGPAGER_TRACE_LIMIT";
+    /// Grain of strategy `observe`.
+    pub const GRAIN: &str = "GGPAGER_GRAIN";
     /// Path of the JSON summary written at exit; `-` is stderr.
     pub const STATS: &str = "GGPAGER_STATS";
     /// Glob of files to take besides GGUF by magic.
@@ -230,6 +234,10 @@ pub struct Settings {
     pub strategy: Strategy,
     /// Where the fault log goes.
     pub trace: Option<PathBuf>,
+    /// How long it may become.
+    pub trace_limit: ByteSize,
+    /// Size of a block under strategy `observe`: a power of two from 4 KiB to 2 MiB.
+    pub grain: ByteSize,
     /// Where the JSON summary goes; `-` is stderr.
     pub stats: Option<PathBuf>,
     /// Files to take besides GGUF by magic.
@@ -257,6 +265,8 @@ impl Default for Settings {
             budget: BudgetSetting::Auto,
             strategy: Strategy::Auto,
             trace: None,
+            trace_limit: ByteSize(1 << 30),
+            grain: ByteSize(2 << 20),
             stats: None,
             matching: None,
             fill: None,
@@ -294,6 +304,12 @@ impl Settings {
             settings.strategy = strategy;
         }
         settings.trace = take(var::TRACE, &get, &mut warn, |text| Ok(PathBuf::from(text)));
+        if let Some(limit) = take(var::TRACE_LIMIT, &get, &mut warn, str::parse) {
+            settings.trace_limit = limit;
+        }
+        if let Some(size) = take(var::GRAIN, &get, &mut warn, grain) {
+            settings.grain = size;
+        }
         settings.runtime_folder = take(var::RUNTIME_FOLDER, &get, &mut warn, |text| Ok(PathBuf::from(text)));
         settings.stats = take(var::STATS, &get, &mut warn, |text| Ok(PathBuf::from(text)));
         settings.matching = take(var::MATCH, &get, &mut warn, |text| {
@@ -342,6 +358,14 @@ pub fn read_size(text: &str) -> Result<ByteSize, BadValue> {
     }
 }
 
+/// Parses the grain of `observe`: a power of two from 4 KiB to 2 MiB.
+pub fn grain(text: &str) -> Result<ByteSize, BadValue> {
+    match text.parse::<ByteSize>() {
+        Ok(size) if (4096..=2 << 20).contains(&size.0) && size.0.is_power_of_two() => Ok(size),
+        _ => Err(bad(text, "a power of two from 4KiB to 2MiB")),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -379,10 +403,15 @@ mod tests {
 
     #[test]
     fn bad_values_warn_and_keep_the_default() {
-        let (settings, warnings) =
-            read(&[(var::STRATEGY, "fast"), (var::QUEUE_DEPTH, "0"), (var::READ_SIZE, "5000"), (var::SWITCH, "maybe")]);
+        let (settings, warnings) = read(&[
+            (var::STRATEGY, "fast"),
+            (var::QUEUE_DEPTH, "0"),
+            (var::READ_SIZE, "5000"),
+            (var::SWITCH, "maybe"),
+            (var::GRAIN, "12K"),
+        ]);
         assert_eq!(settings, Settings::default());
-        assert_eq!(warnings.len(), 4, "{warnings:?}");
+        assert_eq!(warnings.len(), 5, "{warnings:?}");
         assert!(warnings.iter().any(|w| w.contains("GGPAGER_STRATEGY") && w.contains("readahead")), "{warnings:?}");
     }
 
@@ -394,6 +423,8 @@ mod tests {
             (var::FILL, "copy"),
             (var::IO, "uring-direct"),
             (var::READ_SIZE, "512K"),
+            (var::TRACE_LIMIT, "100M"),
+            (var::GRAIN, "64K"),
             (var::REPLICAS, "/a/m.gguf:/b/m.gguf"),
         ]);
         assert!(warnings.is_empty(), "{warnings:?}");
@@ -402,6 +433,7 @@ mod tests {
         assert_eq!(settings.fill, Some(FillRung::Copy));
         assert_eq!(settings.io, Some(IoRung::UringDirect));
         assert_eq!(settings.read_size, Some(ByteSize(512 << 10)));
+        assert_eq!((settings.trace_limit, settings.grain), (ByteSize(100 << 20), ByteSize(64 << 10)));
         assert_eq!(settings.replicas.len(), 2);
     }
 }

@@ -77,6 +77,11 @@ pub struct Stats {
     pub queue_ran_dry: u64,
     /// Time during which at least one read was in flight.
     pub reading_s: f64,
+    /// Length of the fault log.
+    pub trace_bytes: u64,
+    /// Records that are missing in the fault log: it could not be written fast enough, the drive was
+    /// full, or it had reached its limit.
+    pub trace_lost_records: u64,
     /// CPU time of the pager thread.
     pub pager_cpu_s: f64,
     /// Time from the first view to this summary.

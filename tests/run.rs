@@ -137,6 +137,8 @@ fn bad_values_end_with_2_before_the_program_starts() {
         ("--match", "[a"),
         ("--fill", "spoon"),
         ("--io", "floppy"),
+        ("--trace-limit", "much"),
+        ("--grain", "12K"),
         ("--queue-depth", "0"),
         ("--read-size", "5000"),
         ("--replicas", "/no/such/file"),

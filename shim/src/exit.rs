@@ -1,4 +1,4 @@
-//! Statistics at exit, and the end of the live page: `exit`, return from `main`, the last thread's end, and `quick_exit`.
+//! Statistics at exit, and the end of the fault log and of the live page: `exit`, return from `main`, the last thread's end, and `quick_exit`.
 //! `_exit` and a fatal signal cannot be seen.
 
 use std::ffi::{CString, c_int};
@@ -61,6 +61,7 @@ extern "C" fn end_once() {
                 let error = std::io::Error::from_raw_os_error(error);
                 log::warn!("cannot write the statistics to {}: {error}", target.to_string_lossy());
             }
+            pager.finish_trace();
             pager.withdraw();
         })
     });

@@ -49,9 +49,15 @@ struct PagerOptions {
     /// auto, passthrough, demand, readahead, learned, experts, kernel or observe
     #[arg(long, value_name = "WORD")]
     strategy: Option<String>,
-    /// Write the fault log here
+    /// Write the fault log here; `%p` stands for the process' number
     #[arg(long, value_name = "FILE")]
     trace: Option<String>,
+    /// Length of the fault log at most
+    #[arg(long, value_name = "SIZE")]
+    trace_limit: Option<String>,
+    /// Size of what strategy `observe` sees touched, 4KiB to 2MiB
+    #[arg(long, value_name = "SIZE")]
+    grain: Option<String>,
     /// Write the JSON summary here at exit; `-` is stderr
     #[arg(long, value_name = "FILE")]
     stats: Option<String>,
@@ -85,6 +91,8 @@ impl PagerOptions {
             (var::BUDGET, self.budget),
             (var::STRATEGY, self.strategy),
             (var::TRACE, self.trace),
+            (var::TRACE_LIMIT, self.trace_limit),
+            (var::GRAIN, self.grain),
             (var::STATS, self.stats),
             (var::MATCH, self.matching),
             (var::FILL, self.fill),

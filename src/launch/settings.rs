@@ -10,11 +10,13 @@ use std::path::Path;
 use crate::config::{Settings, var};
 
 /// Every variable that the library reads.
-pub const VARIABLES: [&str; 13] = [
+pub const VARIABLES: [&str; 15] = [
     var::SWITCH,
     var::BUDGET,
     var::STRATEGY,
     var::TRACE,
+    var::TRACE_LIMIT,
+    var::GRAIN,
     var::STATS,
     var::MATCH,
     var::FILL,

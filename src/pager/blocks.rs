@@ -70,6 +70,11 @@ impl Layout {
     /// Cuts the file extent `extent` (start page aligned, end rounded up to a page) into blocks.
     /// Without pieces everything is cyclic, in file order.
     pub fn new(extent: Range<u64>, pieces: &[Piece]) -> Layout {
+        Layout::with_grain(extent, pieces, HUGE)
+    }
+
+    /// As [`Layout::new`], with no block larger than `grain` bytes: a power of two from a page to 2 MiB.
+    pub fn with_grain(extent: Range<u64>, pieces: &[Piece], grain: usize) -> Layout {
         let end = extent.start + page_ceil((extent.end - extent.start) as usize) as u64;
         let base = extent.start / HUGE as u64 * HUGE as u64;
         let count = (end - base).div_ceil(HUGE as u64) as usize;
@@ -79,7 +84,7 @@ impl Layout {
             layout.cells.push(layout.blocks.len() as u32);
             let start = (base + (cell * HUGE) as u64).max(extent.start);
             let stop = (base + ((cell + 1) * HUGE) as u64).min(end);
-            let step = block_bytes(*role);
+            let step = block_bytes(*role).min(grain);
             let mut offset = start;
             while offset < stop {
                 let len = (stop - offset).min(step as u64 - offset % step as u64) as u32;
@@ -225,6 +230,24 @@ mod tests {
             }
         }
         assert_eq!(layout.order, [3 * per_cell as u32]);
+    }
+
+    #[test]
+    fn a_grain_cuts_every_block() {
+        let pieces = [
+            Piece { bytes: 0..2 * M, role: Role::Row, expert: None },
+            Piece { bytes: 2 * M..4 * M + 5, role: Role::Cyclic, expert: None },
+        ];
+        for grain in [4096, 65536] {
+            let layout = Layout::with_grain(8192..4 * M + 5, &pieces, grain);
+            for (index, block) in layout.blocks.iter().enumerate() {
+                let most = if block.role == Role::Row { grain.min(ROW_BLOCK) } else { grain };
+                assert!(block.frame_bytes as usize == most && block.len <= block.frame_bytes);
+                assert_eq!(layout.index_at(block.offset + u64::from(block.len) - 1), Some(index as u32));
+            }
+            assert_eq!(layout.order.len() as u64, (2 * M).div_ceil(grain as u64) + 1);
+            assert_eq!(layout.index_at(4 * M), Some(layout.blocks.len() as u32 - 1));
+        }
     }
 
     #[test]

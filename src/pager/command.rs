@@ -11,21 +11,30 @@ use super::file::ModelFile;
 use super::view::Kept;
 use crate::budget::governor::Governor;
 use crate::stats::Stats;
+use crate::trace::Tensor;
+
+/// What a view is to show.
+pub struct Wanted {
+    /// The file.
+    pub file: Arc<ModelFile>,
+    /// File offset of the first byte; page aligned.
+    pub offset: u64,
+    /// Length in bytes.
+    pub len: usize,
+    /// What the file holds, in expected order of reading.
+    pub pieces: Vec<Piece>,
+    /// Its tensors, in the same order.
+    pub tensors: Vec<Tensor>,
+    /// Where its order is kept, if it is.
+    pub kept: Option<Kept>,
+}
 
 /// A request; each with an answer is waited for by its sender.
 pub enum Command {
     /// Make a view.
     Map {
-        /// The file.
-        file: Arc<ModelFile>,
-        /// File offset of the first byte; page aligned.
-        offset: u64,
-        /// Length in bytes.
-        len: usize,
-        /// What the file holds, in expected order of reading.
-        pieces: Vec<Piece>,
-        /// Where its order is kept, if it is.
-        kept: Option<Kept>,
+        /// What it shows.
+        wanted: Wanted,
         /// The pool's size from now on, in bytes.
         budget_bytes: u64,
         /// Adjusts that while the program runs; `None` keeps it fixed.
@@ -56,6 +65,11 @@ pub enum Command {
     Stats {
         /// Answer.
         reply: Sender<Stats>,
+    },
+    /// Write all of the fault log.
+    FinishTrace {
+        /// Answer.
+        reply: Sender<()>,
     },
     /// Panic on the pager thread. Tests see what becomes of the program.
     Panic,

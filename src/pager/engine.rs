@@ -20,12 +20,13 @@ use super::fill::{self, Fill, Frame};
 use super::io::{self as ladder, Event, Io, WrapIo};
 use super::meter::Meter;
 use super::reads::Reads;
-use super::trace::Trace;
+use super::region;
+use super::trace::Tracer;
 use super::tuner;
 use super::uffd::{Fault, Uffd};
 use super::view::View;
 use crate::budget::governor::Governor;
-use crate::config::Settings;
+use crate::config::{Settings, Strategy};
 use crate::policy::{BlockId, BlockTable, Policy, Touch};
 use crate::status::{Board, Publisher};
 
@@ -41,7 +42,6 @@ struct Waiter {
     since_ns: u64,
     touch: Touch,
     tid: u32,
-    address: usize,
 }
 
 /// What the user has been told: once is enough.
@@ -62,6 +62,8 @@ pub struct Engine {
     views: Vec<Option<View>>,
     /// Frames of `Reading` and `Staged` blocks.
     frames: Vec<Option<Frame>>,
+    /// Blocks that were read ahead and that nobody has touched since.
+    unused: Vec<bool>,
     reads: Reads,
     drives: Drives,
     /// Threads that sleep, by block.
@@ -79,9 +81,11 @@ pub struct Engine {
     /// When orders were looked at for storing.
     kept_ns: u64,
     read_bytes: u32,
+    /// Blocks are no larger than this, in bytes.
+    grain: usize,
     meter: Meter,
     publisher: Publisher,
-    trace: Option<Trace>,
+    trace: Tracer,
     warned: Warned,
     events: Vec<Event>,
     faults: Vec<Fault>,
@@ -122,9 +126,7 @@ impl Engine {
         meter.stats.fault_mode = uffd.mode().as_str().into();
         meter.stats.io_rung = io.rung().to_string();
         meter.stats.strategy = setup.policy.name().into();
-        let trace = settings.trace.as_deref().and_then(|path| {
-            Trace::create(path).inspect_err(|error| log::warn!("no fault log at {}: {error}", path.display())).ok()
-        });
+        let grain = if settings.strategy == Strategy::Observe { settings.grain.0 as usize } else { region::HUGE };
         Ok(Engine {
             io,
             fill,
@@ -133,6 +135,7 @@ impl Engine {
             table: BlockTable::default(),
             views: Vec::new(),
             frames: Vec::new(),
+            unused: Vec::new(),
             reads: Reads::default(),
             drives: Drives::new(chosen, settings.order_cache),
             waiters: HashMap::new(),
@@ -144,9 +147,10 @@ impl Engine {
             adjusts_at_ns: 0,
             kept_ns: 0,
             read_bytes,
+            grain,
             meter,
+            trace: Tracer::new(&settings),
             publisher: Publisher::new(setup.board, settings.runtime_folder),
-            trace,
             warned: Warned::default(),
             events: Vec::with_capacity(256),
             faults: Vec::with_capacity(256),
@@ -180,7 +184,7 @@ impl Engine {
                 if let Err(error) = view.file.map_over(run.clone(), view.offset_of(run.start)) {
                     log::error!("a view could not be handed over to the kernel: {error}");
                     // A touch is then an error that the program sees; a hole would read as zeros.
-                    let _ = super::region::unmap(run.clone());
+                    let _ = region::unmap(run.clone());
                 }
                 let _ = super::views::remove(run.start, run.len());
                 self.uffd.wake(run);
@@ -212,6 +216,7 @@ impl Engine {
     pub fn abandon(mut self) {
         // Senders of commands see the end.
         self.commands = crossbeam_channel::never();
+        self.trace = Tracer::default();
         std::mem::forget(self);
     }
 

@@ -135,15 +135,16 @@ impl Meter {
         self.stats.pool_peak_bytes = self.stats.pool_peak_bytes.max(bytes);
     }
 
-    /// The policy has seen `cycles` cycles end until `now_ns`.
-    pub fn cycles(&mut self, cycles: u64, now_ns: u64) {
+    /// The policy has seen `cycles` cycles end until `now_ns`; gives whether that is news.
+    pub fn cycles(&mut self, cycles: u64, now_ns: u64) -> bool {
         if cycles == self.cycles {
-            return;
+            return false;
         }
         // The first one has no beginning that anybody saw.
         self.cycle_ns = if self.cycles > 0 { now_ns - self.cycle_end_ns } else { 0 };
         self.cycle_end_ns = now_ns;
         self.cycles = cycles;
+        true
     }
 
     /// The counters for the live page, but for those that are not the meter's. CPU time is that of

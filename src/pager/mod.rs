@@ -4,7 +4,7 @@
 //! into blocks, [`view`] and [`views`] know which addresses show them, [`file`] holds the files,
 //! [`source`] and [`replicas`] their copies, between which [`drives`] chooses. [`tuner`] finds how much
 //! to have in flight on a drive, and [`notes`] keeps that. [`uffd`], [`region`], [`slice`] speak to the
-//! operating system. [`meter`] and [`trace`] record. [`kernel`] is the strategy that does without
+//! operating system. [`meter`] counts and [`trace`] records. [`kernel`] is the strategy that does without
 //! faults, and [`load`] serves models that fit.
 
 pub mod blocks;
@@ -37,10 +37,11 @@ use std::os::fd::BorrowedFd;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
-use command::Command;
+use command::{Command, Wanted};
 use file::{ModelFile, Sharing};
 use link::{Link, Parts};
 use load::{Fitting, Loads};
+use pieces::Contents;
 use replicas::Replicas;
 use view::Kept;
 
@@ -120,7 +121,7 @@ impl Pager {
         let direct = self.settings.io != Some(IoRung::Uring);
         let mut file =
             ModelFile::reopen(file, sharing, direct).map_err(|source| MapError::Sys { call: "open", source })?;
-        let (pieces, group_bytes) = pieces::of_file(&file);
+        let Contents { pieces, tensors, model_bytes: group_bytes } = pieces::of_file(&file);
         let mut link = self.link.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         let mapped_bytes = link.as_ref().map_or(0, Link::mapped_bytes);
         let model_bytes = group_bytes.max(mapped_bytes + len as u64);
@@ -162,7 +163,8 @@ impl Pager {
         }
         let kept = self.kept(&file, offset..offset + len as u64, &pieces);
         let file = Arc::new(file);
-        let made = link.ask(|reply| Command::Map { file, offset, len, pieces, kept, budget_bytes, governor, reply });
+        let wanted = Wanted { file, offset, len, pieces, tensors, kept };
+        let made = link.ask(|reply| Command::Map { wanted, budget_bytes, governor, reply });
         let range = made.ok_or(MapError::Stopped)?.map_err(|source| MapError::Sys { call: "making a view", source })?;
         link.mapped(range.len() as i64);
         Ok(range.start as *mut u8)
@@ -228,6 +230,13 @@ impl Pager {
         let mut stats = Stats { program_read_bytes, ..stats };
         self.loads.report(&mut stats);
         stats
+    }
+
+    /// The process ends: what the fault log does not have yet is written, if there is one.
+    pub fn finish_trace(&self) {
+        if self.settings.trace.is_some() {
+            self.with_link(|link| link.ask(|reply| Command::FinishTrace { reply }));
+        }
     }
 
     /// The process ends: nothing is published any more. Takes no lock.

@@ -8,21 +8,51 @@ use super::blocks::Piece;
 use super::file::ModelFile;
 use crate::gguf::{self, Model, Tensor};
 use crate::policy::Role;
+use crate::trace;
 
-/// What `file` holds, in the expected order of reading, and the bytes of the whole model that it
-/// belongs to (all shards). A file that is no sound GGUF has no pieces and is paged in file order.
-pub fn of_file(file: &ModelFile) -> (Vec<Piece>, u64) {
-    let Ok(handle) = file.buffered().try_clone_to_owned().map(File::from) else { return (Vec::new(), file.bytes()) };
+/// What a file's header says about it.
+#[derive(Debug, Default)]
+pub struct Contents {
+    /// Its parts, in the expected order of reading; none when it is no sound GGUF file: it is paged in
+    /// file order.
+    pub pieces: Vec<Piece>,
+    /// Its tensors, in the same order.
+    pub tensors: Vec<trace::Tensor>,
+    /// Bytes of the whole model that it belongs to: all shards.
+    pub model_bytes: u64,
+}
+
+/// What `file` holds.
+pub fn of_file(file: &ModelFile) -> Contents {
+    let unknown = Contents { model_bytes: file.bytes(), ..Contents::default() };
+    let Ok(handle) = file.buffered().try_clone_to_owned().map(File::from) else { return unknown };
     match Model::read(&handle) {
         Ok(model) => {
             let whole = if model.split.is_some() { shard_sum(file) } else { None };
-            (of_model(&model), whole.unwrap_or(file.bytes()))
+            let model_bytes = whole.unwrap_or(file.bytes());
+            Contents { pieces: of_model(&model), tensors: tensors(&model), model_bytes }
         }
         Err(error) => {
             log::info!("no tensor map, paging in file order: {error}");
-            (Vec::new(), file.bytes())
+            unknown
         }
     }
+}
+
+/// The tensors of a model as a fault log names them, in the expected order of reading.
+pub fn tensors(model: &Model) -> Vec<trace::Tensor> {
+    let named = |tensor: &Tensor| trace::Tensor {
+        name: tensor.name.clone(),
+        role: tensor.role.as_str().into(),
+        layer: tensor.layer,
+        offset: tensor.offset,
+        bytes: tensor.bytes,
+        experts: match tensor.role {
+            gguf::Role::Experts { count, .. } => count,
+            _ => 0,
+        },
+    };
+    gguf::decode_order(model).into_iter().map(|index| named(&model.tensors[index])).collect()
 }
 
 fn shard_sum(file: &ModelFile) -> Option<u64> {

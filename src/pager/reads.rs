@@ -2,6 +2,7 @@
 
 use super::fill::Frame;
 use crate::policy::BlockId;
+use crate::trace::Why;
 
 /// A block's read.
 #[derive(Debug, Clone)]
@@ -18,6 +19,8 @@ pub struct Record {
     pub parts_left: u32,
     /// Something went wrong that trying again did not mend.
     pub failed: bool,
+    /// Why.
+    pub why: Why,
     /// When it was started, in nanoseconds.
     pub started_ns: u64,
 }

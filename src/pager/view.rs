@@ -8,6 +8,7 @@ use super::file::ModelFile;
 use super::fill::Place;
 use crate::orders::{Key, Store};
 use crate::policy::{BlockId, BlockTable};
+use crate::trace;
 
 /// A view and what is left of it after partial unmapping.
 pub struct View {
@@ -42,6 +43,25 @@ pub struct Kept {
 }
 
 impl View {
+    /// What a fault log says about it; when, it does not know. `tensors` are its file's.
+    pub fn traced(&self, tensors: Vec<trace::Tensor>) -> trace::View {
+        let identity = self.file.identity();
+        trace::View {
+            at_ns: 0,
+            number: self.layout.blocks.first().map_or(0, |block| block.view),
+            path: self.file.path().to_string_lossy().into_owned(),
+            file_bytes: self.file.bytes(),
+            inode: (identity.dev, identity.ino),
+            modified_unix_ns: self.file.modified_ns() as i64,
+            offset: self.offset,
+            bytes: self.range.len() as u64,
+            first_block: self.ids.start,
+            blocks: self.layout.blocks.clone(),
+            expected_order: self.layout.order.clone(),
+            tensors,
+        }
+    }
+
     /// The block that holds `addr`, if the pager still serves that address.
     pub fn block_at(&self, addr: usize) -> Option<BlockId> {
         if !self.live.iter().any(|run| run.contains(&addr)) {

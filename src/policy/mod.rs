@@ -17,6 +17,7 @@ mod experts;
 mod fifo;
 mod learned;
 mod learner;
+mod observe;
 mod order;
 mod pace;
 mod plan;
@@ -29,6 +30,7 @@ mod window;
 
 pub use demand::Demand;
 pub use learned::Learned;
+pub use observe::Observe;
 pub use readahead::Readahead;
 pub use table::{Block, BlockId, BlockTable, Role, State};
 
@@ -66,7 +68,8 @@ pub fn for_strategy(strategy: Strategy) -> Box<dyn Policy> {
     match chosen(strategy) {
         Strategy::Demand => Box::new(Demand::default()),
         Strategy::Learned => Box::new(Learned::default()),
-        Strategy::Experts | Strategy::Observe => {
+        Strategy::Observe => Box::new(Observe::default()),
+        Strategy::Experts => {
             log::warn!("strategy {strategy} is not there yet; readahead serves");
             Box::new(Readahead::default())
         }

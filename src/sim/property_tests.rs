@@ -3,7 +3,7 @@ use std::ops::Range;
 use super::tests::{FRAME, drive};
 use super::*;
 use crate::policy::{
-    Accounts, Block, Demand, Learned, Need, Placement, Readahead, Role, State, Touch, min_budget_bytes,
+    Accounts, Block, Demand, Learned, Need, Observe, Placement, Readahead, Role, State, Touch, min_budget_bytes,
 };
 
 /// Patterns of the property tests: each thread's sequence of blocks.
@@ -27,6 +27,7 @@ fn policies() -> Vec<Box<dyn Policy>> {
         Box::new(Checked(Demand::default())),
         Box::new(Checked(Readahead::default())),
         Box::new(Checked(Learned::default())),
+        Box::new(Checked(Observe::default())),
     ]
 }
 

@@ -11,7 +11,7 @@ use super::views;
 /// Writes a log. Each chunk is given to the writer by one call of `write_all`.
 #[derive(Debug)]
 pub struct Encoder<W> {
-    pub(super) out: W,
+    out: W,
     /// Room for a head, and the records of the chunk to come.
     chunk: Vec<u8>,
     count: u32,
@@ -54,7 +54,7 @@ impl<W: Write> Encoder<W> {
         self.follow(record.at_ns)?;
         self.last.encode(&mut self.chunk, record);
         self.count += 1;
-        if self.chunk.len() < FULL { Ok(()) } else { self.end_chunk() }
+        if self.chunk.len() < FULL { Ok(()) } else { self.end_chunk(&[]) }
     }
 
     /// Adds a view; see [`Encoder::push`].
@@ -62,7 +62,7 @@ impl<W: Write> Encoder<W> {
         views::check(view).map_err(|what| io::Error::new(io::ErrorKind::InvalidInput, what))?;
         let chunk = sealed(Kind::View, |payload| views::encode(payload, view))?;
         self.follow(view.at_ns)?;
-        self.end_chunk()?;
+        self.end_chunk(&[])?;
         self.write(&chunk)
     }
 
@@ -71,18 +71,22 @@ impl<W: Write> Encoder<W> {
     /// # Errors
     /// See [`Encoder::push`].
     pub fn flush(&mut self) -> io::Result<()> {
-        self.end_chunk()?;
+        self.end_chunk(&[])?;
         self.out.flush()
     }
 
-    /// Says that the log is complete so far. What follows makes it incomplete again, until the next
-    /// call.
+    /// Says that the log is complete so far, by the same call of the writer that takes the last records.
+    /// What follows makes it incomplete again, until the next call.
     ///
     /// # Errors
     /// See [`Encoder::push`].
     pub fn finish(&mut self) -> io::Result<()> {
-        self.end_chunk()?;
-        self.write(&sealed(Kind::End, |_| ())?)?;
+        let end = sealed(Kind::End, |_| ())?;
+        if self.count > 0 {
+            self.end_chunk(&end)?
+        } else {
+            self.write(&end)?
+        }
         self.out.flush()
     }
 
@@ -102,8 +106,8 @@ impl<W: Write> Encoder<W> {
     }
 
     /// The writer.
-    pub fn get_ref(&self) -> &W {
-        &self.out
+    pub fn get_mut(&mut self) -> &mut W {
+        &mut self.out
     }
 
     /// Gives the writer back. What has not been flushed is lost.
@@ -119,12 +123,14 @@ impl<W: Write> Encoder<W> {
         Ok(())
     }
 
-    fn end_chunk(&mut self) -> io::Result<()> {
+    /// Writes the records, and `next` behind them.
+    fn end_chunk(&mut self, next: &[u8]) -> io::Result<()> {
         if self.count == 0 {
             return Ok(());
         }
         let mut chunk = std::mem::take(&mut self.chunk);
         chunk::seal(&mut chunk, Kind::Records, self.count);
+        chunk.extend_from_slice(next);
         let written = self.write(&chunk);
         if written.is_ok() {
             self.records += u64::from(self.count);

@@ -113,7 +113,7 @@ fn log(items: &[Item], flush_every: usize) -> Vec<u8> {
         encoder.flush().unwrap();
     }
     encoder.finish().unwrap();
-    assert_eq!(encoder.bytes(), encoder.get_ref().len() as u64);
+    assert_eq!(encoder.bytes(), encoder.get_mut().len() as u64);
     encoder.into_inner()
 }
 
@@ -362,7 +362,7 @@ fn a_refused_chunk_is_left_out() {
     pushed(&mut encoder, 0..10).unwrap();
     assert_eq!(pushed(&mut encoder, 10..20).unwrap_err().kind(), io::ErrorKind::StorageFull);
     assert_eq!((encoder.records(), encoder.pending()), (10, 0));
-    encoder.out.room = 2;
+    encoder.get_mut().room = 2;
     pushed(&mut encoder, 20..30).unwrap();
     encoder.finish().unwrap();
     let (have, end) = read(&encoder.into_inner().bytes);

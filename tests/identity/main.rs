@@ -16,5 +16,6 @@ mod cgroup;
 mod loading;
 mod logits;
 mod matrix;
+mod observe;
 mod programs;
 mod server;

@@ -5,13 +5,14 @@ use std::ops::Range;
 use std::os::fd::AsRawFd;
 
 use super::super::blocks::Layout;
-use super::super::command::Command;
+use super::super::command::{Command, Wanted};
 use super::super::region::unmap;
 use super::super::view::View;
 use super::super::views;
 use super::Engine;
 use crate::policy::{BlockId, Need, State, min_budget_bytes};
 use crate::stats::Stats;
+use crate::trace::Event;
 
 /// How a part of a view ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,17 +27,26 @@ impl Engine {
     pub(super) fn obey(&mut self, command: Command) -> io::Result<()> {
         // A sender that has gone away does not need its answer.
         match command {
-            Command::Map { file, offset, len, pieces, kept, budget_bytes, governor, reply } => {
+            Command::Map {
+                wanted: Wanted { file, offset, len, pieces, tensors, kept },
+                budget_bytes,
+                governor,
+                reply,
+            } => {
                 let made = self.fill.open_view(offset, len).and_then(|range| {
-                    let layout = Layout::new(offset..offset + len as u64, &pieces);
+                    let layout = Layout::with_grain(offset..offset + len as u64, &pieces, self.grain);
                     let live = vec![range.clone()];
                     let sources = self.drives.add(&file);
-                    self.add_view(View { ids: 0..0, live, range: range.clone(), offset, file, sources, layout, kept })?;
+                    let view = View { ids: 0..0, live, range: range.clone(), offset, file, sources, layout, kept };
+                    let slot = self.add_view(view)?;
                     self.governor = governor;
                     let enough = self.set_budget(budget_bytes);
                     if enough > budget_bytes && !std::mem::replace(&mut self.warned.budget, true) {
                         log::warn!("a budget of {budget_bytes} bytes is too small; it becomes {enough} bytes");
                     }
+                    self.trace.begin(&self.meter);
+                    let view = self.views[slot].as_ref().expect("just made");
+                    self.trace.view(&self.meter, || view.traced(tensors));
                     self.introduce();
                     Ok(range)
                 });
@@ -50,20 +60,25 @@ impl Engine {
             }
             Command::WillNeed { range } => self.will_need(range),
             Command::Stats { reply } => {
-                if let Some(trace) = &mut self.trace {
-                    trace.flush();
-                }
+                self.trace.finish();
                 self.publish_now();
                 let sources = self.drives.summary(self.meter.now_ns());
                 let (queue_limit_bytes, queue_ran_dry) = self.drives.queues();
-                let _ = reply.send(Stats { sources, queue_limit_bytes, queue_ran_dry, ..self.meter.summary() });
+                let mut stats = Stats { sources, queue_limit_bytes, queue_ran_dry, ..self.meter.summary() };
+                self.trace.report(&mut stats);
+                let _ = reply.send(stats);
+            }
+            Command::FinishTrace { reply } => {
+                self.trace.finish();
+                let _ = reply.send(());
             }
             Command::Panic => panic!("asked to"),
         }
         Ok(())
     }
 
-    fn add_view(&mut self, mut view: View) -> io::Result<()> {
+    /// Gives the view's number.
+    fn add_view(&mut self, mut view: View) -> io::Result<usize> {
         let shown = views::View {
             start: view.range.start,
             end: view.range.end,
@@ -82,6 +97,7 @@ impl Engine {
         view.ids = self.table.add(&view.layout.blocks);
         let order: Vec<BlockId> = view.layout.order.iter().map(|index| view.ids.start + index).collect();
         self.frames.resize(self.table.len(), None);
+        self.unused.resize(self.table.len(), false);
         let ids = view.ids.clone();
         self.meter.view_added(view.range.len() as u64);
         if slot == self.views.len() {
@@ -92,7 +108,7 @@ impl Engine {
         if let Some(kept) = self.views[slot].as_mut().and_then(|view| view.kept.as_mut()) {
             self.policy.recall(&self.table, ids, &std::mem::take(&mut kept.offsets));
         }
-        Ok(())
+        Ok(slot)
     }
 
     /// Sets the pool's size, but never to less than what every policy needs to make progress. Gives
@@ -102,6 +118,7 @@ impl Engine {
         let had = self.pool_bytes();
         self.table.set_budget(bytes);
         self.meter.stats.budget_bytes = bytes;
+        self.trace.note(&self.meter, Event::Budget { bytes });
         self.policy.budget_changed(&self.table);
         self.fill.trim(bytes.saturating_sub(self.table.held_bytes()));
         while !self.table.has_room_for(None) {
@@ -209,6 +226,8 @@ impl Engine {
         self.meter.view_removed(view.range.len() as u64);
         self.table.remove(view.ids);
         self.frames.truncate(self.table.len());
+        self.unused.truncate(self.table.len());
+        self.trace.note(&self.meter, Event::Unmapped { view: slot as u32 });
     }
 
     fn tell_unmapped(&mut self, ids: &[BlockId]) {
@@ -242,6 +261,7 @@ impl Engine {
             State::Absent | State::Poisoned | State::Gone => return,
             State::Reading => unreachable!("quiesced"),
         }
+        self.lost_frame(id);
         self.table.set_state(id, State::Absent);
     }
 

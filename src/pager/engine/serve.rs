@@ -12,6 +12,7 @@ use super::super::region::PAGE;
 use super::super::uffd::Fault;
 use super::{Engine, Waiter};
 use crate::policy::{BlockId, Need, Placement, State, Touch, min_budget_bytes};
+use crate::trace::{Event, Why};
 
 /// Times a read is tried again without progress before the block is given to the kernel.
 const RETRIES_MAX: u32 = 3;
@@ -41,14 +42,18 @@ impl Engine {
         };
         let now = self.meter.now_ns();
         self.meter.fault(touch, now);
+        let offset = (fault.address - self.place(id).addr) as u32;
+        self.trace.note(&self.meter, Event::Touch { block: id, offset, tid: fault.tid, found: touch });
         // Several threads may meet in one block; it counts as one touch.
         let first = !self.table.is_waited_for(id);
         if first {
             self.policy.touched(&self.table, id, touch, now);
-            self.meter.cycles(self.policy.cycles(), now);
+            if self.meter.cycles(self.policy.cycles(), now) {
+                self.trace.note(&self.meter, Event::Cycle { number: self.policy.cycles() });
+            }
             self.hint_companions(id, fault.address);
         }
-        let waiter = Waiter { since_ns: now, touch, tid: fault.tid, address: fault.address };
+        let waiter = Waiter { since_ns: now, touch, tid: fault.tid };
         self.waiters.entry(id).or_default().push(waiter);
         self.table.set_waited_for(id, true);
         match touch {
@@ -85,7 +90,7 @@ impl Engine {
                     return Ok(());
                 }
                 let source = self.choose_source(id, Urgency::Demand).expect("demand reads need no depth");
-                if !self.start_read(id, source)? {
+                if !self.start_read(id, source, Why::Demand)? {
                     continue;
                 }
             }
@@ -95,7 +100,7 @@ impl Engine {
             let Some(id) = self.policy.next_read(&self.table, self.reads.blocks() as u32) else { break };
             assert_eq!(self.table.state(id), State::Absent, "the policy named block {id}, which is not absent");
             let Some(source) = self.choose_source(id, Urgency::Readahead) else { break };
-            if !self.make_room(Some(id), Need::Readahead) || !self.start_read(id, source)? {
+            if !self.make_room(Some(id), Need::Readahead) || !self.start_read(id, source, Why::Readahead)? {
                 break;
             }
         }
@@ -122,19 +127,24 @@ impl Engine {
         assert!(self.table.is_evictable(id), "the policy named block {id}, which cannot be evicted");
         let place = self.place(id);
         match self.frames[id as usize].take() {
-            Some(frame) => {
-                self.meter.stats.evictions_untouched += 1;
-                self.fill.discard(&place, frame);
-            }
+            Some(frame) => self.fill.discard(&place, frame),
             None => self.fill.evict(&place),
         }
         self.meter.stats.evictions += 1;
+        self.meter.stats.evictions_untouched += u64::from(self.lost_frame(id));
         self.table.set_state(id, State::Absent);
+    }
+
+    /// Logs that `id` holds no frame any more; gives whether it was read for nothing.
+    pub(super) fn lost_frame(&mut self, id: BlockId) -> bool {
+        let untouched = std::mem::take(&mut self.unused[id as usize]);
+        self.trace.note(&self.meter, Event::Evict { block: id, untouched });
+        untouched
     }
 
     /// Starts reading an absent block for which there is room from its file's `source`. False when there was no memory for
     /// it: the budget has then been cut down to what there is.
-    fn start_read(&mut self, id: BlockId, source: usize) -> io::Result<bool> {
+    fn start_read(&mut self, id: BlockId, source: usize, why: Why) -> io::Result<bool> {
         let place = self.place(id);
         let frame = match self.fill.acquire(&place) {
             Ok(frame) => frame,
@@ -143,6 +153,7 @@ impl Engine {
                 self.warn_of_memory(&error, "the pool does not grow any more");
                 self.table.set_budget(bytes);
                 self.meter.stats.budget_bytes = bytes;
+                self.trace.note(&self.meter, Event::Budget { bytes });
                 self.policy.budget_changed(&self.table);
                 return Ok(false);
             }
@@ -161,7 +172,8 @@ impl Engine {
         let parts_left = (place.len as u32).div_ceil(part_bytes);
         let read_from = self.view_of(id).sources[source];
         self.drives.block_started(read_from, place.len, started_ns);
-        let record = Record { id, frame, bytes: place.len, source: read_from, parts_left, failed: false, started_ns };
+        let bytes = place.len;
+        let record = Record { id, frame, bytes, source: read_from, parts_left, failed: false, why, started_ns };
         let record = self.reads.add(record);
         for start in (0..place.len as u32).step_by(part_bytes as usize) {
             let len = part_bytes.min(place.len as u32 - start);
@@ -179,7 +191,7 @@ impl Engine {
 
     fn start_part(&mut self, part: Part) -> io::Result<()> {
         let record = self.reads.record(part.record);
-        let (id, frame) = (record.id, record.frame);
+        let (id, frame, why) = (record.id, record.frame, record.why);
         let view = self.view_of(id);
         let source = &view.file.sources()[part.source];
         let fd = if part.buffered { source.buffered().as_raw_fd() } else { source.read_fd().0 };
@@ -187,6 +199,9 @@ impl Engine {
         let offset = self.table.block(id).offset + u64::from(part.start);
         let token = self.reads.add_part(part);
         self.meter.read_started(u64::from(part.len));
+        let Part { start, len, .. } = part;
+        let (read, source) = (token as u32, part.source as u8);
+        self.trace.note(&self.meter, Event::Read { read, block: id, start, len, source, why });
         self.drives.read_started(read_from, self.meter.now_ns());
         self.io.start(Read { fd, addr: frame.addr + part.start as usize, len: part.len, offset, token })
     }
@@ -200,6 +215,7 @@ impl Engine {
         };
         let now = self.meter.now_ns();
         self.meter.read_done(result.max(0) as u64, now.saturating_sub(started_ns));
+        self.trace.note(&self.meter, Event::ReadEnd { read: token as u32, result });
         self.drives.read_ended(self.view_of(id).sources[part.source], result.max(0) as u64, now);
         let is_copy = part.source > 0;
         if is_copy && !self.view_of(id).file.sources()[part.source].is_unchanged() {
@@ -269,6 +285,7 @@ impl Engine {
         }
         self.table.set_state(id, State::Staged);
         let placement = self.policy.filled(&self.table, id);
+        self.unused[id as usize] = !self.table.is_waited_for(id);
         if self.table.is_waited_for(id) || placement == Placement::Install { self.install(id) } else { Ok(()) }
     }
 
@@ -279,11 +296,14 @@ impl Engine {
         match self.fill.install(&place, frame) {
             Ok(()) => {
                 self.table.set_state(id, State::Present);
+                self.unused[id as usize] = false;
+                self.trace.note(&self.meter, Event::Install { block: id });
                 self.woke(id);
                 Ok(())
             }
             Err(error) => {
                 log::warn!("could not install a block ({error}); the kernel serves it from now on");
+                self.lost_frame(id);
                 self.table.set_state(id, State::Absent);
                 self.give_up(id)
             }
@@ -297,6 +317,7 @@ impl Engine {
             Ok(frame) => {
                 self.frames[id as usize] = Some(frame);
                 self.table.set_state(id, State::Staged);
+                self.trace.note(&self.meter, Event::Rearm { block: id });
             }
             // Pinned or busy; a move may have stopped half-way.
             Err(_) => self.evict(id),
@@ -311,6 +332,7 @@ impl Engine {
         let place = self.place(id);
         if let Some(frame) = self.frames[id as usize].take() {
             self.fill.discard(&place, frame);
+            self.lost_frame(id);
         }
         self.view_of(id).file.map_over(place.range(), self.table.block(id).offset)?;
         self.table.set_state(id, State::Poisoned);
@@ -328,12 +350,7 @@ impl Engine {
         for waiter in waiters {
             let wait_ns = now - waiter.since_ns;
             self.meter.woken(waiter.touch, wait_ns);
-            if let Some(trace) = &mut self.trace {
-                let block = self.table.block(id);
-                let view = self.views[block.view as usize].as_ref().expect("blocks belong to views");
-                let offset = view.offset_of(waiter.address);
-                trace.fault(waiter.since_ns, waiter.tid, block.view, offset, id, waiter.touch, wait_ns);
-            }
+            self.trace.note(&self.meter, Event::Woken { block: id, tid: waiter.tid });
         }
     }
 

@@ -3,17 +3,17 @@
 use std::io;
 use std::ops::Range;
 use std::os::fd::AsRawFd;
-use std::sync::Arc;
 
 use rustix::mm::Advice;
 
-use super::super::blocks::{Layout, Piece};
-use super::super::file::ModelFile;
+use super::super::blocks::Layout;
+use super::super::command::Wanted;
 use super::super::region::{HUGE, Region, advise, unmap};
 use super::super::view::View;
 use super::super::views;
 use super::hints::{Hints, Watched};
 use crate::policy::{BlockId, Need, Role, State, min_budget_bytes};
+use crate::trace::Event;
 
 /// How a part of a view ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,15 +25,9 @@ pub(super) enum End {
 }
 
 impl Hints {
-    /// Maps `len` bytes of `file` from `offset` and begins to give hints for them.
-    pub fn map(
-        &mut self,
-        file: Arc<ModelFile>,
-        offset: u64,
-        len: usize,
-        pieces: &[Piece],
-        budget_bytes: u64,
-    ) -> io::Result<Range<usize>> {
+    /// Maps what is `wanted` and begins to give hints for it.
+    pub fn map(&mut self, wanted: Wanted, budget_bytes: u64) -> io::Result<Range<usize>> {
+        let Wanted { file, offset, len, pieces, tensors, kept: _ } = wanted;
         // Congruent to the file, so that a block has a page table of its own.
         let region = Region::reserve(len, offset as usize % HUGE)?;
         let range = region.range();
@@ -48,7 +42,7 @@ impl Hints {
             offset,
             file,
             sources: Vec::new(),
-            layout: Layout::new(offset..offset + len as u64, pieces),
+            layout: Layout::new(offset..offset + len as u64, &pieces),
             kept: None,
         };
         let slot = self.views.iter().position(Option::is_none).unwrap_or(self.views.len());
@@ -63,11 +57,14 @@ impl Hints {
         if slot == self.views.len() {
             self.views.push(None);
         }
+        let traced = view.traced(tensors);
         // Before the first touch the computation stands before the first block.
         self.views[slot] = Some(Watched { cursor: order.len().saturating_sub(1), view });
         self.renamed = true;
         self.policy.mapped(&self.table, ids, &order);
         self.set_budget(budget_bytes);
+        self.trace.begin(&self.meter);
+        self.trace.view(&self.meter, || traced);
         Ok(range)
     }
 
@@ -78,6 +75,7 @@ impl Hints {
         }
         self.table.set_budget(bytes);
         self.meter.stats.budget_bytes = bytes;
+        self.trace.note(&self.meter, Event::Budget { bytes });
         self.policy.budget_changed(&self.table);
         self.make_room(None, Need::Shrink);
     }
@@ -140,6 +138,7 @@ impl Hints {
         let watched = self.views[slot].take().expect("a view");
         self.meter.view_removed(watched.view.range.len() as u64);
         self.table.remove(ids);
+        self.trace.note(&self.meter, Event::Unmapped { view: slot as u32 });
     }
 
     fn tell_unmapped(&mut self, ids: &[BlockId]) {

@@ -12,12 +12,14 @@ use rustix::time::{ClockId, clock_gettime};
 use super::super::fill::Place;
 use super::super::meter::Meter;
 use super::super::region::advise;
+use super::super::trace::Tracer;
 use super::super::view::View;
 use super::touched::Pagemap;
 use crate::config::{Settings, Strategy};
 use crate::policy::{BlockId, BlockTable, Need, Placement, Policy, State, Touch};
 use crate::stats::Stats;
 use crate::status::{Board, Counters, Publisher, Texts, process};
+use crate::trace::{Event, Why};
 
 /// Blocks being read at most, when the user does not say.
 const DEPTH: u32 = 16;
@@ -49,6 +51,7 @@ pub(super) struct Hints {
     pub(super) policy: Box<dyn Policy>,
     pub(super) meter: Meter,
     publisher: Publisher,
+    pub(super) trace: Tracer,
     /// The views have changed since the page named them.
     pub(super) renamed: bool,
     pub(super) reading: VecDeque<Reading>,
@@ -76,6 +79,7 @@ impl Hints {
             policy,
             meter,
             publisher: Publisher::new(board, settings.runtime_folder.clone()),
+            trace: Tracer::new(settings),
             renamed: false,
             reading: VecDeque::new(),
             demand: VecDeque::new(),
@@ -94,7 +98,10 @@ impl Hints {
 
     /// The summary. Any thread may ask; CPU time is the hint threads'.
     pub fn stats(&mut self) -> Stats {
-        Stats { pager_cpu_s: self.cpu_s.0 + self.cpu_s.1, ..self.meter.summary() }
+        self.trace.finish();
+        let mut stats = Stats { pager_cpu_s: self.cpu_s.0 + self.cpu_s.1, ..self.meter.summary() };
+        self.trace.report(&mut stats);
+        stats
     }
 
     /// The calling hint thread ends.
@@ -156,13 +163,16 @@ impl Hints {
     fn filled(&mut self, id: BlockId) {
         self.table.set_state(id, State::Staged);
         let placement = self.policy.filled(&self.table, id);
-        if self.table.is_waited_for(id) {
+        // When the policy does not want to know of its touches, it is not looked at.
+        if self.table.is_waited_for(id) || placement == Placement::Install {
             self.table.set_waited_for(id, false);
-            self.table.set_state(id, State::Present);
-        } else if placement == Placement::Install {
-            // Nobody wants to know of its touches: it is not looked at.
-            self.table.set_state(id, State::Present);
+            self.appeared(id);
         }
+    }
+
+    fn appeared(&mut self, id: BlockId) {
+        self.table.set_state(id, State::Present);
+        self.trace.note(&self.meter, Event::Install { block: id });
     }
 
     fn touched(&mut self, id: BlockId) {
@@ -173,10 +183,13 @@ impl Hints {
             State::Present | State::Poisoned | State::Gone => return,
         };
         let now = self.meter.now_ns();
+        self.trace.note(&self.meter, Event::Touch { block: id, offset: 0, tid: 0, found: touch });
         self.policy.touched(&self.table, id, touch, now);
-        self.meter.cycles(self.policy.cycles(), now);
+        if self.meter.cycles(self.policy.cycles(), now) {
+            self.trace.note(&self.meter, Event::Cycle { number: self.policy.cycles() });
+        }
         match touch {
-            Touch::Staged => self.table.set_state(id, State::Present),
+            Touch::Staged => self.appeared(id),
             Touch::Reading => self.table.set_waited_for(id, true),
             Touch::Absent => {
                 self.table.set_waited_for(id, true);
@@ -187,6 +200,7 @@ impl Hints {
             assert_eq!(self.table.state(mark), State::Present, "only a present block can be rearmed");
             let _ = advise(self.place(mark).range(), Advice::LinuxDontNeed);
             self.table.set_state(mark, State::Staged);
+            self.trace.note(&self.meter, Event::Rearm { block: mark });
         }
     }
 
@@ -197,7 +211,7 @@ impl Hints {
                 if !self.make_room(Some(id), Need::Demand) {
                     return;
                 }
-                self.start_read(id);
+                self.start_read(id, Why::Demand);
             }
             self.demand.pop_front();
         }
@@ -207,7 +221,7 @@ impl Hints {
             if !self.make_room(Some(id), Need::Readahead) {
                 break;
             }
-            self.start_read(id);
+            self.start_read(id, Why::Readahead);
         }
     }
 
@@ -223,7 +237,9 @@ impl Hints {
     fn evict(&mut self, id: BlockId) {
         assert!(self.table.is_evictable(id), "the policy named block {id}, which cannot be evicted");
         self.meter.stats.evictions += 1;
-        self.meter.stats.evictions_untouched += u64::from(self.table.state(id) == State::Staged);
+        let untouched = self.table.state(id) == State::Staged;
+        self.meter.stats.evictions_untouched += u64::from(untouched);
+        self.trace.note(&self.meter, Event::Evict { block: id, untouched });
         let place = self.place(id);
         // The cache keeps what is mapped, so the entries go first. Both are advice: no error matters.
         let _ = advise(place.range(), Advice::LinuxDontNeed);
@@ -232,11 +248,13 @@ impl Hints {
         self.table.set_state(id, State::Absent);
     }
 
-    fn start_read(&mut self, id: BlockId) {
+    fn start_read(&mut self, id: BlockId, why: Why) {
         let place = self.place(id);
         self.table.set_state(id, State::Reading);
         self.meter.held(self.table.held_bytes());
         self.meter.read_started(place.len as u64);
+        let len = place.len as u32;
+        self.trace.note(&self.meter, Event::Read { read: id, block: id, start: 0, len, source: 0, why });
         // An error is a block that the kernel reads when it is touched.
         let _ = advise(place.range(), Advice::WillNeed);
         self.reading.push_back(Reading { id, since_ns: self.meter.now_ns() });
@@ -249,7 +267,9 @@ impl Hints {
         self.reading.retain(|read| {
             let ends = ids.contains(&read.id);
             if ends {
-                self.meter.read_done(u64::from(self.table.block(read.id).len), now - read.since_ns);
+                let len = self.table.block(read.id).len;
+                self.meter.read_done(u64::from(len), now - read.since_ns);
+                self.trace.note(&self.meter, Event::ReadEnd { read: read.id, result: len as i32 });
             }
             !ends
         });
@@ -260,6 +280,7 @@ impl Hints {
             }
             if self.table.is_evictable(id) {
                 self.table.set_state(id, State::Absent);
+                self.trace.note(&self.meter, Event::Evict { block: id, untouched: false });
             }
         }
     }

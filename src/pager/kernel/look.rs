@@ -6,6 +6,7 @@ use super::super::region::{PAGE, advise};
 use super::hints::Hints;
 use super::touched::is_cached;
 use crate::policy::{BlockId, Role, State};
+use crate::trace::Event;
 
 /// A block counts as read after this long, whatever mincore(2) says: the kernel may drop readahead.
 const PATIENCE_NS: u64 = 500_000_000;
@@ -31,6 +32,7 @@ impl Hints {
             let ended = now - read.since_ns > PATIENCE_NS || is_cached(place.range().end - PAGE);
             if ended {
                 self.meter.read_done(place.len as u64, now - read.since_ns);
+                self.trace.note(&self.meter, Event::ReadEnd { read: read.id, result: place.len as i32 });
                 done.push(read.id);
             }
             !ended
@@ -139,6 +141,7 @@ impl Hints {
                 // What is left of its entries is no touch.
                 let _ = advise(place.range(), Advice::LinuxDontNeed);
                 self.table.set_state(id, State::Absent);
+                self.trace.note(&self.meter, Event::Evict { block: id, untouched: false });
             }
         }
     }

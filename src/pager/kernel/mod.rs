@@ -99,8 +99,8 @@ impl Kernel {
                     }
                 }
             }
-            Command::Map { file, offset, len, pieces, budget_bytes, kept: _, governor: _, reply } => {
-                let made = self.change(|hints| hints.map(file, offset, len, &pieces, budget_bytes));
+            Command::Map { wanted, budget_bytes, governor: _, reply } => {
+                let made = self.change(|hints| hints.map(wanted, budget_bytes));
                 if let Some(made) = made {
                     let started = made.and_then(|range| match self.start_thread() {
                         Ok(()) => Ok(range),
@@ -127,6 +127,10 @@ impl Kernel {
                 if let Some(stats) = stats {
                     let _ = reply.send(stats);
                 }
+            }
+            Command::FinishTrace { reply } => {
+                self.change(|hints| hints.trace.finish());
+                let _ = reply.send(());
             }
             Command::Panic => {
                 self.shared.lock().panics = true;
