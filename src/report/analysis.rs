@@ -22,9 +22,9 @@ const POINTS: usize = 300;
 /// Touches of a cycle that are kept at most; then the cycle is dealt with in pieces.
 const TOUCHES_MAX: usize = 1 << 21;
 
-/// Strategies whose policies say when a cycle ends. In other logs an end is seen where the touches
-/// fall back from the last quarter of the compute order to the first.
-const CYCLIC: [&str; 3] = ["learned", "readahead", "experts"];
+/// Laps without a word of the policy from which on a lap ends a cycle: policies say nothing where all
+/// that is read in order stays in memory, and some never do.
+const SILENT_LAPS: u32 = 2;
 
 /// A log that is being read.
 pub struct Analysis {
@@ -45,10 +45,13 @@ pub struct Analysis {
     /// Number of the cycle, and whether its start is in the log.
     cycle: u64,
     whole: bool,
-    /// The furthest position in the compute order, where the log does not say when a cycle ends.
-    furthest: Option<u32>,
+    /// The furthest progress in this lap, and the laps since the policy last said that a cycle ended.
+    furthest: f64,
+    silent_laps: u32,
     /// Touches of this cycle; several threads at one block count once.
     touched: Vec<PlaceId>,
+    /// The record before was the touch of this place.
+    just_touched: Option<PlaceId>,
     /// The last cycle in which a place was touched, plus 1.
     touched_in: Vec<u64>,
     in_view: Vec<bool>,
@@ -63,7 +66,6 @@ pub struct Analysis {
 impl Analysis {
     /// Starts; `drive_bytes_per_s` is what the drive can do, if that is known.
     pub fn new(header: Header, drive_bytes_per_s: Option<f64>) -> Analysis {
-        let furthest = (!CYCLIC.contains(&header.strategy.as_str())).then_some(0);
         Analysis {
             budget_bytes: header.budget_bytes,
             header,
@@ -82,8 +84,10 @@ impl Analysis {
             sleeps: Default::default(),
             cycle: 0,
             whole: false,
-            furthest,
+            furthest: 0.0,
+            silent_laps: SILENT_LAPS - 1,
             touched: Vec::new(),
+            just_touched: None,
             touched_in: Vec::new(),
             in_view: Vec::new(),
             records: 0,
@@ -141,6 +145,7 @@ impl Analysis {
         self.pass(record.at_ns);
         self.records += 1;
         let now = self.now_ns;
+        let just_touched = self.just_touched.take();
         match record.event {
             Event::Touch { block, offset, tid, found } => self.touch(block, offset, tid, found),
             Event::Woken { block, tid } => {
@@ -172,9 +177,12 @@ impl Analysis {
             }
             Event::Rearm { block } => self.set_in_view(block, false),
             Event::Budget { bytes } => self.budget_bytes = bytes,
-            Event::Cycle { number } => {
-                self.furthest = None;
-                self.end_cycle(number);
+            Event::Cycle { .. } => {
+                self.silent_laps = 0;
+                // The touch that began the cycle comes before the word that it has begun.
+                let first = just_touched.and_then(|_| self.touched.pop());
+                self.end_cycle();
+                self.touched.extend(first);
             }
             Event::Routed { layer, token, expert } => {
                 self.by_router.used((self.cycle, token), layer, expert, self.blocks.experts());
@@ -198,8 +206,8 @@ impl Analysis {
     fn touch(&mut self, block: BlockId, offset: u32, tid: u32, found: Touch) {
         let first = self.sleepers.touched(block, tid, Sleep { since_ns: self.now_ns, found });
         let place = self.blocks.find(block);
-        if let (true, Some(place), Some(furthest)) = (first, place, self.furthest) {
-            self.follow(place, furthest);
+        if let (true, Some(place)) = (first, place) {
+            self.follow(place);
         }
         self.cycles.touched_by(tid);
         if !first {
@@ -222,30 +230,31 @@ impl Analysis {
             self.end_touches(false);
         }
         self.touched.push(place);
+        self.just_touched = Some(place);
     }
 
-    /// Sees a cycle end where the log does not say so.
-    fn follow(&mut self, place: PlaceId, furthest: u32) {
-        let order = self.blocks.place(place).order;
-        let all = self.blocks.ordered();
-        if order == NOWHERE {
+    /// Sees a lap end: the touches fall back from the last quarter of the model to the first.
+    fn follow(&mut self, place: PlaceId) {
+        let Some(progress) = self.blocks.progress(place) else { return };
+        if self.furthest < 0.75 || progress >= 0.25 {
+            self.furthest = self.furthest.max(progress);
             return;
         }
-        if furthest > all / 4 * 3 && order < all / 4 {
-            self.end_cycle(self.cycle + 1);
-            self.furthest = Some(order);
-        } else {
-            self.furthest = Some(furthest.max(order));
+        self.furthest = progress;
+        self.silent_laps = self.silent_laps.saturating_add(1);
+        if self.silent_laps >= SILENT_LAPS {
+            self.end_cycle();
         }
     }
 
-    /// Cycle `number - 1` ended.
-    fn end_cycle(&mut self, number: u64) {
+    /// A cycle ended.
+    fn end_cycle(&mut self) {
         let first_touches = self.end_touches(self.whole);
         let sequence = self.sequences.ended(&self.blocks, &first_touches);
-        self.cycles.ended(self.now_ns, number, sequence);
+        self.cycles.ended(self.now_ns, self.cycle + 1, sequence);
         self.addresses.ended(self.whole);
-        (self.cycle, self.whole) = (number, true);
+        self.cycle += 1;
+        self.whole = true;
     }
 
     /// Accounts for the touches of a cycle, and gives the first touch of each block, in order. In a

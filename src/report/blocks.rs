@@ -64,6 +64,8 @@ pub struct Blocks {
     known: HashMap<Identity, PlaceId>,
     /// Positions of the compute order that are taken.
     ordered: u32,
+    /// Layers that blocks belong to.
+    layers: u32,
     /// The most experts that a tensor has.
     experts: u32,
 }
@@ -136,6 +138,7 @@ impl Blocks {
                 Role::Expert { layer } => Some(layer),
                 _ => most.and_then(|tensor| tensor.layer),
             };
+            self.layers = layer.map_or(self.layers, |layer| self.layers.max(layer.saturating_add(1)));
             let role = self.role(word);
             let (offset, len, kind) = (block.offset, block.len, block.role);
             self.places.push(Place { file, offset, len, kind, order, role, layer, expert });
@@ -192,9 +195,15 @@ impl Blocks {
         &self.roles
     }
 
-    /// Blocks in the compute order.
-    pub fn ordered(&self) -> u32 {
-        self.ordered
+    /// How far a cycle has come that touches place `id`, from 0 to 1: by the compute order, or by the layer
+    /// of an expert.
+    pub fn progress(&self, id: PlaceId) -> Option<f64> {
+        let place = self.place(id);
+        match (place.kind, place.layer) {
+            (Role::Expert { .. }, Some(layer)) => Some(f64::from(layer) / f64::from(self.layers)),
+            _ if place.order != NOWHERE => Some(f64::from(place.order) / f64::from(self.ordered)),
+            _ => None,
+        }
     }
 
     /// The most experts that a tensor has; 0 for a dense model.

@@ -216,9 +216,18 @@ fn touches(report: &Report, add: Add) {
     let next = "touches of the block right behind that of the touch before";
     add(how::SEQUENCE, "next in the file", share(whole.next_in_file), next);
     add(how::SEQUENCE, "next in the compute order", share(whole.next_in_compute), next);
+    let share = |count: u64| match whole.first_pairs {
+        0 => NONE.to_owned(),
+        pairs => percent(count as f64 / pairs as f64),
+    };
+    let next =
+        "first touches of the block that is next among those touched in the cycle: blocks in the view do not count";
+    add(how::SEQUENCE, "next touched in the file", share(whole.first_next_in_file), next);
+    add(how::SEQUENCE, "next touched in the compute order", share(whole.first_next_in_compute), next);
     for (name, found) in [("file", whole.file), ("compute order", whole.compute)] {
         let value = found.map_or(NONE.to_owned(), |it| format!("{:.4} / {:.4}", it.spearman, it.kendall));
-        let text = "Spearman's rho / Kendall's tau of the first touches of a cycle, mean of the cycles";
+        let text = "Spearman's rho / Kendall's tau of the first touches of a cycle, counted from where the cycle begins if that \
+                    agrees better; mean of the cycles";
         add(how::SEQUENCE, &format!("correlation with the {name}"), value, text);
     }
     let count = |value: f64| format!("{value:.0}");

@@ -15,8 +15,8 @@ pub const CYCLE_HEADINGS: [&str; 10] =
     ["cycle", "start", "length", "read", "absent", "in flight", "staged", "hits", "asleep", "evicted (untouched)"];
 
 /// How the table of cycles is computed.
-pub const CYCLE_HOW: &str = "a cycle ends where the policy says so, else where the touches fall back to the begin of \
-     the compute order; + marks rows that are no whole cycle; absent, in flight and staged are touches by how they found \
+pub const CYCLE_HOW: &str = "a cycle ends where the policy says so; where it does not, each time that the touches fall back \
+     from the last quarter of the layers to the first; + marks rows that are no whole cycle; absent, in flight and staged are touches by how they found \
      the block, several threads at one block counted once; hits: touches that found the block staged; asleep: time with a \
      thread asleep; read: bytes of reads that ended within";
 
