@@ -85,7 +85,7 @@ impl Analysis {
             cycle: 0,
             whole: false,
             furthest: 0.0,
-            silent_laps: SILENT_LAPS - 1,
+            silent_laps: 0,
             touched: Vec::new(),
             just_touched: None,
             touched_in: Vec::new(),

@@ -54,6 +54,7 @@ type Token = (u64, u32);
 #[derive(Default)]
 struct Layer {
     uses: Vec<u64>,
+    tokens: u64,
     token: Token,
     now: Vec<u32>,
     before_token: Token,
@@ -105,6 +106,7 @@ impl Experts {
         });
         let row = self.layers.get_mut(&layer).expect("it was found above");
         let experts = row.uses.len();
+        row.tokens += 1;
         self.sets += 1;
         self.uses += row.now.len() as u64;
         if !row.before.is_empty() {
@@ -131,7 +133,12 @@ impl Experts {
         let popularity: Vec<LayerUse> = self
             .layers
             .iter()
-            .map(|(&layer, row)| LayerUse { layer, gini: gini(&mut row.uses.clone()), uses: row.uses.clone() })
+            .map(|(&layer, row)| LayerUse {
+                layer,
+                tokens: row.tokens,
+                gini: gini(&mut row.uses.clone()),
+                uses: row.uses.clone(),
+            })
             .collect();
         (self.sets > 0).then(|| ExpertUse {
             source,
@@ -175,6 +182,8 @@ pub struct ExpertUse {
 pub struct LayerUse {
     /// Its number.
     pub layer: u32,
+    /// Tokens (cycles, when known from touches) that used any of them.
+    pub tokens: u64,
     /// How unevenly they are used.
     pub gini: f64,
     /// Tokens that used each expert.
@@ -201,6 +210,7 @@ mod tests {
         assert_eq!((found.experts, found.popularity.len()), (8, 3));
         assert!((found.per_token - 5.0 / 3.0).abs() < 1e-9);
         assert_eq!(found.popularity[2].uses, [0, 0, 0, 0, 0, 0, 0, 200]);
+        assert!(found.popularity.iter().all(|layer| layer.tokens == 200));
         assert_eq!(found.popularity[0].uses, [100, 100, 100, 100, 0, 0, 0, 0]);
         // Layer 5 alone repeats: one of five.
         assert!((found.reused.unwrap() - 0.2).abs() < 1e-9, "{found:?}");

@@ -202,8 +202,7 @@ fn experts(report: &Report) -> Option<String> {
     let rows: Vec<String> = experts.popularity.iter().map(|layer| format!("layer {}", layer.layer)).collect();
     let mut values = Vec::new();
     for (row, layer) in experts.popularity.iter().enumerate() {
-        // Every token uses `per_token` experts of each layer.
-        let tokens = (layer.uses.iter().sum::<u64>() as f64 / experts.per_token.max(1.0)).max(1.0);
+        let tokens = layer.tokens.max(1) as f64;
         values.extend(layer.uses.iter().enumerate().map(|(expert, &uses)| (expert, row, uses as f64 / tokens * 100.0)));
     }
     let columns = Axis::linear(0.0, experts.experts as f64, "expert");
