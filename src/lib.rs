@@ -12,7 +12,8 @@
 //! [`gguf`] says which tensor lies where and in which order an architecture reads them, [`orders`]
 //! keeps what was learned about that for the next start, [`budget`] says how large the pool may be,
 //! [`stats`] is what a run reports at its end, [`status`] what it shows while it runs. [`synth`]
-//! writes random-weight models, [`drive`] measures what the drive can do, [`sim`] drives policies
+//! writes random-weight models, [`trace`] is the log of a run, [`report`] explains it, [`export`] writes it
+//! for other tools, [`drive`] measures what the drive can do, [`sim`] drives policies
 //! without a kernel, [`bench`] compares runs, [`launch`] starts programs under the library, [`cli`] is
 //! the command line tool.
 
@@ -22,11 +23,13 @@ pub mod cache;
 pub mod cli;
 pub mod config;
 pub mod drive;
+pub mod export;
 pub mod gguf;
 pub mod launch;
 pub mod orders;
 pub mod pager;
 pub mod policy;
+pub mod report;
 pub mod sim;
 pub mod stats;
 pub mod status;

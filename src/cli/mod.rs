@@ -2,7 +2,9 @@
 
 mod bench;
 mod doctor;
+mod export;
 mod inspect;
+mod report;
 mod run;
 mod synth;
 mod top;
@@ -33,6 +35,10 @@ enum Verb {
     Top(top::Args),
     /// Compare stock and paged runs in interleaved rounds against the roofline.
     Bench(Box<bench::Args>),
+    /// Explain a fault log: where the time went, how the weights are read.
+    Report(report::Args),
+    /// Write a fault log in the format of another tool.
+    Export(export::Args),
 }
 
 /// Parses the command line, runs the verb, and gives its exit code: the verb's own, or 1 after an
@@ -48,6 +54,8 @@ pub fn main() -> ExitCode {
         Verb::Synth(args) => synth::run(args),
         Verb::Top(args) => top::run(args),
         Verb::Bench(args) => bench::run(*args),
+        Verb::Report(args) => report::run(args),
+        Verb::Export(args) => export::run(args),
     };
     done.unwrap_or_else(|error| {
         eprintln!("ggpager: {error:#}");
