@@ -4,8 +4,10 @@ mod bench;
 mod doctor;
 mod export;
 mod inspect;
+mod plan;
 mod report;
 mod run;
+mod simulate;
 mod synth;
 mod top;
 
@@ -39,6 +41,10 @@ enum Verb {
     Report(report::Args),
     /// Write a fault log in the format of another tool.
     Export(export::Args),
+    /// Replay a fault log with other memory sizes, policies and drives.
+    Simulate(simulate::Args),
+    /// Say what to expect of a model on this machine, and what a target would take.
+    Plan(plan::Args),
 }
 
 /// Parses the command line, runs the verb, and gives its exit code: the verb's own, or 1 after an
@@ -56,6 +62,8 @@ pub fn main() -> ExitCode {
         Verb::Bench(args) => bench::run(*args),
         Verb::Report(args) => report::run(args),
         Verb::Export(args) => export::run(args),
+        Verb::Simulate(args) => simulate::run(args),
+        Verb::Plan(args) => plan::run(args),
     };
     done.unwrap_or_else(|error| {
         eprintln!("ggpager: {error:#}");

@@ -23,7 +23,14 @@ pub(super) fn cycles(order: &[BlockId], count: usize, compute_ns: u64) -> Vec<St
 
 pub(super) fn scenario(script: Vec<Step>, threads: usize) -> Scenario {
     let touches_max = 20 * script.len() as u64;
-    Scenario { drive: drive(), scripts: vec![script], threads: vec![0; threads], wake_ns: 10_000, touches_max }
+    Scenario {
+        drive: drive(),
+        scripts: vec![script],
+        threads: vec![0; threads],
+        companions: Vec::new(),
+        wake_ns: 10_000,
+        touches_max,
+    }
 }
 
 /// (bytes per cycle / Belady's, roofline share) of the sixth cycle.
