@@ -13,8 +13,8 @@
 //! keeps what was learned about that for the next start, [`budget`] says how large the pool may be,
 //! [`stats`] is what a run reports at its end, [`status`] what it shows while it runs. [`synth`]
 //! writes random-weight models, [`drive`] measures what the drive can do, [`sim`] drives policies
-//! without a kernel, [`bench`] compares runs, [`launch`] starts programs under the library, [`cli`] is
-//! the command line tool.
+//! without a kernel, [`bench`] compares runs, [`ktrace`] makes fault logs of the kernel's tracepoints, [`launch`] starts programs
+//! under the library, [`cli`] is the command line tool.
 
 pub mod bench;
 pub mod budget;
@@ -23,6 +23,7 @@ pub mod cli;
 pub mod config;
 pub mod drive;
 pub mod gguf;
+pub mod ktrace;
 pub mod launch;
 pub mod orders;
 pub mod pager;

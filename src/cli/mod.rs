@@ -3,6 +3,7 @@
 mod bench;
 mod doctor;
 mod inspect;
+mod kernel_log;
 mod run;
 mod synth;
 mod top;
@@ -31,6 +32,8 @@ enum Verb {
     Synth(synth::Args),
     /// Show what running pagers do.
     Top(top::Args),
+    /// Turn what scripts/kernel-trace recorded into a fault log, and count what the drive was asked for.
+    KernelLog(kernel_log::Args),
     /// Compare stock and paged runs in interleaved rounds against the roofline.
     Bench(Box<bench::Args>),
 }
@@ -47,6 +50,7 @@ pub fn main() -> ExitCode {
         Verb::Inspect(args) => inspect::run(args),
         Verb::Synth(args) => synth::run(args),
         Verb::Top(args) => top::run(args),
+        Verb::KernelLog(args) => kernel_log::run(args),
         Verb::Bench(args) => bench::run(*args),
     };
     done.unwrap_or_else(|error| {
