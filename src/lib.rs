@@ -12,9 +12,12 @@
 //! [`gguf`] says which tensor lies where and in which order an architecture reads them, [`orders`]
 //! keeps what was learned about that for the next start, [`budget`] says how large the pool may be,
 //! [`stats`] is what a run reports at its end, [`status`] what it shows while it runs. [`synth`]
-//! writes random-weight models, [`drive`] measures what the drive can do, [`sim`] drives policies
-//! without a kernel, [`bench`] compares runs, [`ktrace`] makes fault logs of the kernel's tracepoints, [`launch`] starts programs
-//! under the library, [`cli`] is the command line tool.
+//! writes random-weight models, [`trace`] is the log of a run, [`ktrace`] makes one of the kernel's
+//! tracepoints, [`report`] explains it, [`export`] writes it for other tools, [`replay`] predicts other
+//! runs from it, [`plan`] estimates without a run.
+//! [`drive`] measures what the drive can do, [`sim`] drives policies without a kernel, [`bench`] compares
+//! runs, [`launch`] starts programs under the library, [`cli`] is
+//! the command line tool.
 
 pub mod bench;
 pub mod budget;
@@ -22,12 +25,16 @@ pub mod cache;
 pub mod cli;
 pub mod config;
 pub mod drive;
+pub mod export;
 pub mod gguf;
 pub mod ktrace;
 pub mod launch;
 pub mod orders;
 pub mod pager;
+pub mod plan;
 pub mod policy;
+pub mod replay;
+pub mod report;
 pub mod sim;
 pub mod stats;
 pub mod status;

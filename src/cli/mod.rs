@@ -2,9 +2,13 @@
 
 mod bench;
 mod doctor;
+mod export;
 mod inspect;
 mod kernel_log;
+mod plan;
+mod report;
 mod run;
+mod simulate;
 mod synth;
 mod top;
 
@@ -36,6 +40,14 @@ enum Verb {
     KernelLog(kernel_log::Args),
     /// Compare stock and paged runs in interleaved rounds against the roofline.
     Bench(Box<bench::Args>),
+    /// Explain a fault log: where the time went, how the weights are read.
+    Report(report::Args),
+    /// Write a fault log in the format of another tool.
+    Export(export::Args),
+    /// Replay a fault log with other memory sizes, policies and drives.
+    Simulate(simulate::Args),
+    /// Say what to expect of a model on this machine, and what a target would take.
+    Plan(plan::Args),
 }
 
 /// Parses the command line, runs the verb, and gives its exit code: the verb's own, or 1 after an
@@ -52,6 +64,10 @@ pub fn main() -> ExitCode {
         Verb::Top(args) => top::run(args),
         Verb::KernelLog(args) => kernel_log::run(args),
         Verb::Bench(args) => bench::run(*args),
+        Verb::Report(args) => report::run(args),
+        Verb::Export(args) => export::run(args),
+        Verb::Simulate(args) => simulate::run(args),
+        Verb::Plan(args) => plan::run(args),
     };
     done.unwrap_or_else(|error| {
         eprintln!("ggpager: {error:#}");

@@ -6,6 +6,8 @@
 //! single rows are read, and expert tensors, of which the router chooses slices, are cut into smaller
 //! blocks. Who touches a slice will read the rest of it, and the same expert's slices of the layer's
 //! other tensors: the block's *companions*.
+//!
+//! Strategy `observe` has cells of another size, its grain.
 
 use std::collections::HashMap;
 use std::ops::Range;
@@ -21,7 +23,7 @@ pub const ROW_BLOCK: usize = 16 << 10;
 pub const EXPERT_BLOCK: usize = 256 << 10;
 
 /// The size of blocks of a role, in bytes.
-fn block_bytes(role: Role) -> usize {
+pub fn block_bytes(role: Role) -> usize {
     match role {
         Role::Cyclic => HUGE,
         Role::Row => ROW_BLOCK,
@@ -55,8 +57,10 @@ pub struct Layout {
     pub blocks: Vec<Block>,
     /// For each cell the index of its first block.
     cells: Vec<u32>,
-    /// File offset of the first cell: a multiple of 2 MiB.
+    /// File offset of the first cell: a multiple of their size.
     base: u64,
+    /// Size of a cell, in bytes.
+    cell_bytes: usize,
     /// Indexes of cyclic blocks in the expected order of reading. A block that several tensors
     /// share occurs once for each time that it is expected to be read anew.
     pub order: Vec<u32>,
@@ -76,14 +80,14 @@ impl Layout {
     /// As [`Layout::new`], with no block larger than `grain` bytes: a power of two from a page to 2 MiB.
     pub fn with_grain(extent: Range<u64>, pieces: &[Piece], grain: usize) -> Layout {
         let end = extent.start + page_ceil((extent.end - extent.start) as usize) as u64;
-        let base = extent.start / HUGE as u64 * HUGE as u64;
-        let count = (end - base).div_ceil(HUGE as u64) as usize;
-        let mut layout = Layout { base, ..Layout::default() };
-        let roles = cell_roles(base, count, pieces);
+        let base = extent.start / grain as u64 * grain as u64;
+        let count = (end - base).div_ceil(grain as u64) as usize;
+        let mut layout = Layout { base, cell_bytes: grain, ..Layout::default() };
+        let roles = cell_roles(base, count, grain, pieces);
         for (cell, role) in roles.iter().enumerate() {
             layout.cells.push(layout.blocks.len() as u32);
-            let start = (base + (cell * HUGE) as u64).max(extent.start);
-            let stop = (base + ((cell + 1) * HUGE) as u64).min(end);
+            let start = (base + (cell * grain) as u64).max(extent.start);
+            let stop = (base + ((cell + 1) * grain) as u64).min(end);
             let step = block_bytes(*role).min(grain);
             let mut offset = start;
             while offset < stop {
@@ -132,10 +136,10 @@ impl Layout {
     /// The index of the block that holds the byte at file offset `offset`, which must lie in the
     /// extent.
     pub fn index_at(&self, offset: u64) -> Option<u32> {
-        let cell = offset.checked_sub(self.base)? as usize / HUGE;
+        let cell = offset.checked_sub(self.base)? as usize / self.cell_bytes;
         let first = *self.cells.get(cell)?;
         let block = self.blocks.get(first as usize)?;
-        if block.frame_bytes as usize == HUGE {
+        if block.frame_bytes as usize == self.cell_bytes {
             return (offset >= block.offset).then_some(first);
         }
         let step = u64::from(block.frame_bytes);
@@ -169,7 +173,7 @@ impl Layout {
 /// The role of each cell: what a cell holds of the most demanding kind. A cell that any cyclic
 /// tensor reaches into is cyclic; else experts make it an expert cell; a cell is a row cell only if
 /// nothing but embedding rows (or nothing at all) lies in it.
-fn cell_roles(base: u64, count: usize, pieces: &[Piece]) -> Vec<Role> {
+fn cell_roles(base: u64, count: usize, cell_bytes: usize, pieces: &[Piece]) -> Vec<Role> {
     let mut roles: Vec<Option<Role>> = vec![None; count];
     let rank = |role: &Role| match role {
         Role::Cyclic => 2,
@@ -177,8 +181,8 @@ fn cell_roles(base: u64, count: usize, pieces: &[Piece]) -> Vec<Role> {
         Role::Row => 0,
     };
     for piece in pieces.iter().filter(|piece| !piece.bytes.is_empty() && piece.bytes.end > base) {
-        let first = (piece.bytes.start.max(base) - base) as usize / HUGE;
-        let last = (piece.bytes.end - 1 - base) as usize / HUGE;
+        let first = (piece.bytes.start.max(base) - base) as usize / cell_bytes;
+        let last = (piece.bytes.end - 1 - base) as usize / cell_bytes;
         for role in roles.iter_mut().take(last + 1).skip(first) {
             if role.is_none_or(|old| rank(&piece.role) > rank(&old)) {
                 *role = Some(piece.role);
@@ -236,7 +240,8 @@ mod tests {
     fn a_grain_cuts_every_block() {
         let pieces = [
             Piece { bytes: 0..2 * M, role: Role::Row, expert: None },
-            Piece { bytes: 2 * M..4 * M + 5, role: Role::Cyclic, expert: None },
+            Piece { bytes: 2 * M + M / 2..4 * M + 5, role: Role::Cyclic, expert: None },
+            Piece { bytes: 2 * M..2 * M + M / 2, role: Role::Expert { layer: 0 }, expert: Some(0) },
         ];
         for grain in [4096, 65536] {
             let layout = Layout::with_grain(8192..4 * M + 5, &pieces, grain);
@@ -245,7 +250,10 @@ mod tests {
                 assert!(block.frame_bytes as usize == most && block.len <= block.frame_bytes);
                 assert_eq!(layout.index_at(block.offset + u64::from(block.len) - 1), Some(index as u32));
             }
-            assert_eq!(layout.order.len() as u64, (2 * M).div_ceil(grain as u64) + 1);
+            // Nothing is cyclic that the order does not have.
+            let cyclic = layout.blocks.iter().filter(|block| block.role == Role::Cyclic).count();
+            assert_eq!(cyclic as u64, (M + M / 2).div_ceil(grain as u64) + 1);
+            assert_eq!(layout.order.len(), cyclic);
             assert_eq!(layout.index_at(4 * M), Some(layout.blocks.len() as u32 - 1));
         }
     }

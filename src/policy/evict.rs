@@ -9,6 +9,9 @@ use super::{BlockId, BlockTable, Need};
 /// Blocks at the new end of the tensor in use that are evicted only when nothing else is left.
 const IN_USE_KEPT: usize = 4;
 
+/// Blocks that eight threads are inside of at most, each at the seam of two.
+const STRANGERS_KEPT: usize = 16;
+
 impl Cycle {
     pub fn victim(&mut self, table: &BlockTable, need: Need) -> Option<BlockId> {
         let mut victim = self.surplus(table);
@@ -29,7 +32,10 @@ impl Cycle {
         let of_streams = || {
             self.streams.iter().enumerate().find_map(|(at, stream)| {
                 let share = if self.is_live(at) { self.plan.in_use_bytes / live } else { 0 };
-                stream.window.surplus(table, share)
+                // A stream that stays whole has no part for blocks that its order does not know: a
+                // thread may need two of them at once.
+                let keep = if stream.is_streaming() { 1 } else { STRANGERS_KEPT };
+                stream.window.surplus(table, share, keep)
             })
         };
         let of_idle = || {

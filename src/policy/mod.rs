@@ -31,6 +31,7 @@ mod window;
 pub use demand::Demand;
 pub use learned::Learned;
 pub use observe::Observe;
+pub use plan::{Division, divide};
 pub use readahead::Readahead;
 pub use table::{Block, BlockId, BlockTable, Role, State};
 

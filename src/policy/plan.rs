@@ -58,8 +58,7 @@ impl Plan {
     /// need, 0 when nothing is known.
     pub fn new(table: &BlockTable, streams: &[Stream], mapped: Mapped, in_use_want: u64) -> Plan {
         let budget = table.budget_bytes();
-        let row_bytes = (ROW_FRAMES * mapped.row_frame).min(budget / ROW_SHARE);
-        let expert_floor = (EXPERT_FRAMES * mapped.expert_frame).min(mapped.experts).min(budget / EXPERT_SHARE);
+        let (row_bytes, expert_floor) = apart(budget, mapped);
         let mut plan = Plan { row_bytes, quotas: vec![0; streams.len()], ..Plan::default() };
         let available = budget - row_bytes - expert_floor;
 
@@ -69,19 +68,7 @@ impl Plan {
         let shares = |at: &usize| everything <= available || streams[*at].active;
         let mut sharing: Vec<usize> = (0..streams.len()).filter(shares).collect();
         let wanted: u64 = sharing.iter().map(|&at| sizes[at]).sum();
-        if wanted > available {
-            let excess = wanted - available;
-            let unit = mapped.cyclic_frame;
-            plan.ahead_bytes = (excess * AHEAD_PER_MILLE / 1000)
-                .clamp(unit * AHEAD_FRAMES_MIN, unit * AHEAD_FRAMES_MAX)
-                .min(available / 4);
-            let streamed_in_use = (u128::from(unit * THREADS_FRAMES) * u128::from(excess) / u128::from(wanted)) as u64;
-            plan.in_use_bytes = (excess * IN_USE_PER_MILLE / 1000)
-                .min(unit * IN_USE_FRAMES_MAX)
-                .max(unit * IN_USE_FRAMES_MIN + streamed_in_use)
-                .max(in_use_want)
-                .min(available / 8 * 5);
-        }
+        (plan.ahead_bytes, plan.in_use_bytes) = window(wanted, available, mapped.cyclic_frame, in_use_want);
         let mut resident = available - plan.ahead_bytes - plan.in_use_bytes;
         sharing.sort_by_key(|&at| sizes[at]);
         let mut left: u64 = wanted;
@@ -100,6 +87,53 @@ impl Plan {
     pub fn in_use_bytes_max(table: &BlockTable) -> u64 {
         table.budget_bytes() / 3
     }
+}
+
+/// Of a stream of `wanted` bytes in frames of `unit` bytes, `available` bytes fit: what its readahead and
+/// the tensor in use get of them. Nothing when all of it fits.
+fn window(wanted: u64, available: u64, unit: u64, in_use_want: u64) -> (u64, u64) {
+    let excess = wanted.saturating_sub(available);
+    if excess == 0 {
+        return (0, 0);
+    }
+    let ahead_bytes =
+        (excess * AHEAD_PER_MILLE / 1000).clamp(unit * AHEAD_FRAMES_MIN, unit * AHEAD_FRAMES_MAX).min(available / 4);
+    let streamed_in_use = (u128::from(unit * THREADS_FRAMES) * u128::from(excess) / u128::from(wanted)) as u64;
+    let in_use_bytes = (excess * IN_USE_PER_MILLE / 1000)
+        .min(unit * IN_USE_FRAMES_MAX)
+        .max(unit * IN_USE_FRAMES_MIN + streamed_in_use)
+        .max(in_use_want)
+        .min(available / 8 * 5);
+    (ahead_bytes, in_use_bytes)
+}
+
+/// How a budget is divided, before anything is mapped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Division {
+    /// What of the cycle stays resident, in bytes.
+    pub resident_bytes: u64,
+    /// What the experts get, in bytes.
+    pub expert_bytes: u64,
+}
+
+/// Divides `budget` among a cycle of `cyclic` bytes in frames of `frame`, row tables in frames of
+/// `row_frame`, and `experts` bytes of experts in frames of `expert_frame` (0: there are none), as the
+/// strategies `readahead` and `learned` do it; in bytes.
+pub fn divide(budget: u64, cyclic: u64, frame: u64, row_frame: u64, experts: u64, expert_frame: u64) -> Division {
+    let mapped = Mapped { cyclic_frame: frame, row_frame, expert_frame, experts };
+    let (row_bytes, expert_floor) = apart(budget, mapped);
+    let available = budget - row_bytes - expert_floor;
+    let (ahead_bytes, in_use_bytes) = window(cyclic, available, frame, 0);
+    let resident_bytes = cyclic.min(available - ahead_bytes - in_use_bytes);
+    let rest = available - ahead_bytes - in_use_bytes - resident_bytes;
+    Division { resident_bytes, expert_bytes: (expert_floor + rest).min(experts) }
+}
+
+/// What rows and experts get of `budget` in any case.
+fn apart(budget: u64, mapped: Mapped) -> (u64, u64) {
+    let row_bytes = (ROW_FRAMES * mapped.row_frame).min(budget / ROW_SHARE);
+    let expert_floor = (EXPERT_FRAMES * mapped.expert_frame).min(mapped.experts).min(budget / EXPERT_SHARE);
+    (row_bytes, expert_floor)
 }
 
 impl Mapped {

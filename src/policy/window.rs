@@ -118,10 +118,11 @@ impl Window {
     }
 
     /// A block that costs nothing to evict: a spare one, or the oldest in use when those hold more
-    /// than `in_use_bytes`.
-    pub fn surplus(&self, table: &BlockTable, in_use_bytes: u64) -> Option<BlockId> {
+    /// than `in_use_bytes`, but none of the newest `keep`.
+    pub fn surplus(&self, table: &BlockTable, in_use_bytes: u64, keep: usize) -> Option<BlockId> {
         let spare = self.spare.oldest_evictable(table, 0);
-        spare.or_else(|| if self.in_use.bytes() > in_use_bytes { self.in_use.oldest_evictable(table, 1) } else { None })
+        let in_use = || self.in_use.oldest_evictable(table, keep);
+        spare.or_else(|| if self.in_use.bytes() > in_use_bytes { in_use() } else { None })
     }
 
     /// Forgets list members that lost their frames without being named (a read failed): they would

@@ -3,9 +3,15 @@
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap, VecDeque};
 
+use crate::pager::{drives, tuner};
 use crate::policy::{BlockId, BlockTable, Need, Placement, Policy, State, Touch};
+use crate::trace;
 
-use super::{Scenario, SimError, Step, Totals};
+use super::{Scenario, Server, SimError, Step, Totals};
+
+/// The block that depth counts in, and reads of smaller ones in place of one: see [`super::Drive`].
+const BLOCK: u64 = tuner::BLOCK;
+const SMALL_READS: u32 = drives::SMALL_READS as u32;
 
 /// Times that a policy may name victims for one block.
 const VICTIMS_MAX: usize = 4096;
@@ -25,12 +31,13 @@ pub struct Engine<'a> {
     table: BlockTable,
     policy: &'a mut dyn Policy,
     scenario: Scenario,
-    cycle_steps: usize,
+    cuts: Vec<usize>,
     events: BinaryHeap<Reverse<(u64, u64, Event)>>,
     sequence: u64,
     now_ns: u64,
-    drive_free_ns: u64,
+    server: Server,
     in_flight: u32,
+    in_flight_bytes: u64,
     next_step: Vec<usize>,
     step: Vec<Option<Step>>,
     slept_at: Vec<Option<u64>>,
@@ -40,22 +47,26 @@ pub struct Engine<'a> {
     untouched: Vec<bool>,
     totals: Totals,
     marks: Vec<Totals>,
+    /// What a log of this run would hold.
+    #[cfg(test)]
+    pub log: Vec<trace::Record>,
 }
 
 impl<'a> Engine<'a> {
-    /// See [`super::run`].
-    pub fn new(table: BlockTable, policy: &'a mut dyn Policy, scenario: Scenario, cycle_steps: usize) -> Engine<'a> {
+    /// See [`super::run_cut`].
+    pub fn new(table: BlockTable, policy: &'a mut dyn Policy, scenario: Scenario, cuts: Vec<usize>) -> Engine<'a> {
         let threads = scenario.threads.len();
         Engine {
             untouched: vec![false; table.len()],
             table,
             policy,
-            cycle_steps,
+            cuts,
             events: BinaryHeap::new(),
             sequence: 0,
             now_ns: 0,
-            drive_free_ns: 0,
+            server: Server::default(),
             in_flight: 0,
+            in_flight_bytes: 0,
             next_step: vec![0; scenario.scripts.len()],
             step: vec![None; threads],
             slept_at: vec![None; threads],
@@ -63,12 +74,14 @@ impl<'a> Engine<'a> {
             starved: VecDeque::new(),
             totals: Totals::default(),
             marks: Vec::new(),
+            #[cfg(test)]
+            log: Vec::new(),
             scenario,
         }
     }
 
     /// Runs until every script is done.
-    pub fn run(mut self) -> Result<Vec<Totals>, SimError> {
+    pub fn run(&mut self) -> Result<Vec<Totals>, SimError> {
         for thread in 0..self.step.len() {
             self.take_step(thread);
         }
@@ -90,7 +103,15 @@ impl<'a> Engine<'a> {
             return Err(SimError::Deadlock { waiting });
         }
         self.mark();
-        Ok(self.marks)
+        Ok(std::mem::take(&mut self.marks))
+    }
+
+    /// Logs an event, for whoever tests what reads logs.
+    fn note(&mut self, event: trace::Event) {
+        #[cfg(test)]
+        self.log.push(trace::Record { at_ns: self.now_ns, event });
+        #[cfg(not(test))]
+        let _ = event;
     }
 
     fn at(&mut self, delay_ns: u64, event: Event) {
@@ -108,7 +129,7 @@ impl<'a> Engine<'a> {
         let next = self.next_step[script];
         self.step[thread] = self.scenario.scripts[script].get(next).copied();
         if self.step[thread].is_some() {
-            if script == 0 && next > 0 && next.is_multiple_of(self.cycle_steps) {
+            if script == 0 && self.cuts.get(self.marks.len()) == Some(&next) {
                 self.mark();
             }
             self.next_step[script] += 1;
@@ -121,6 +142,7 @@ impl<'a> Engine<'a> {
         let id = step.block;
         if let Some(since) = self.slept_at[thread].take() {
             self.totals.stall_ns += self.now_ns - since;
+            self.note(trace::Event::Woken { block: id, tid: thread as u32 + 1 });
         }
         if self.table.state(id) == State::Present {
             self.untouched[id as usize] = false;
@@ -134,11 +156,18 @@ impl<'a> Engine<'a> {
         };
         self.totals.touches += 1;
         self.totals.demand += u64::from(touch == Touch::Absent);
+        self.note(trace::Event::Touch { block: id, offset: 0, tid: thread as u32 + 1, found: touch });
+        let ended = self.policy.cycles();
         self.policy.touched(&self.table, id, touch, self.now_ns);
+        if self.policy.cycles() != ended {
+            self.note(trace::Event::Cycle { number: self.policy.cycles() });
+        }
+        self.hint(id);
         self.untouched[id as usize] = false;
         self.slept_at[thread] = Some(self.now_ns);
         if touch == Touch::Staged {
             self.table.set_state(id, State::Present);
+            self.note(trace::Event::Install { block: id });
             self.at(self.scenario.wake_ns, Event::Looks(thread));
         } else {
             self.table.set_waited_for(id, true);
@@ -154,8 +183,17 @@ impl<'a> Engine<'a> {
                 return Err(SimError::Contract(format!("rearmed {id}, which is not present")));
             }
             self.table.set_state(id, State::Staged);
+            self.note(trace::Event::Rearm { block: id });
         }
         Ok(())
+    }
+
+    fn hint(&mut self, id: BlockId) {
+        for &companion in self.scenario.companions.get(id as usize).into_iter().flatten() {
+            if self.table.state(companion) == State::Absent {
+                self.policy.hinted(&self.table, companion);
+            }
+        }
     }
 
     fn computed(&mut self, thread: usize) {
@@ -182,7 +220,7 @@ impl<'a> Engine<'a> {
     }
 
     fn read_ahead(&mut self) -> Result<(), SimError> {
-        while self.in_flight < self.scenario.drive.queue_depth {
+        while self.has_room_in_flight() {
             let Some(id) = self.policy.next_read(&self.table, self.in_flight) else { break };
             if self.table.state(id) != State::Absent {
                 return Err(SimError::Contract(format!("read of {id}, which is {:?}", self.table.state(id))));
@@ -194,6 +232,11 @@ impl<'a> Engine<'a> {
             self.start(id);
         }
         Ok(())
+    }
+
+    fn has_room_in_flight(&self) -> bool {
+        let depth = self.scenario.drive.queue_depth;
+        self.in_flight < depth * SMALL_READS && self.in_flight_bytes < u64::from(depth) * BLOCK
     }
 
     fn make_room(&mut self, id: BlockId, need: Need) -> Result<bool, SimError> {
@@ -213,6 +256,7 @@ impl<'a> Engine<'a> {
             }
             self.totals.wasted += u64::from(self.untouched[victim as usize]);
             self.table.set_state(victim, State::Absent);
+            self.note(trace::Event::Evict { block: victim, untouched: self.untouched[victim as usize] });
         }
         Err(SimError::Contract(format!("{VICTIMS_MAX} victims made no room for {id}")))
     }
@@ -220,22 +264,26 @@ impl<'a> Engine<'a> {
     fn start(&mut self, id: BlockId) {
         let bytes = u64::from(self.table.block(id).len);
         self.table.set_state(id, State::Reading);
+        let why = if self.table.is_waited_for(id) { trace::Why::Demand } else { trace::Why::Readahead };
+        self.note(trace::Event::Read { read: id, block: id, start: 0, len: bytes as u32, source: 0, why });
         self.totals.read_bytes += bytes;
         self.in_flight += 1;
-        let transfer_ns = (bytes as f64 / self.scenario.drive.bytes_per_s * 1e9) as u64;
-        let done = (self.now_ns + self.scenario.drive.latency_ns).max(self.drive_free_ns) + transfer_ns;
-        self.drive_free_ns = done;
+        self.in_flight_bytes += bytes;
+        let done = self.server.ends_ns(&self.scenario.drive, self.now_ns, bytes);
         self.at(done - self.now_ns, Event::Filled(id));
     }
 
     fn fill(&mut self, id: BlockId) -> Result<(), SimError> {
         self.in_flight -= 1;
+        self.in_flight_bytes -= u64::from(self.table.block(id).len);
+        self.note(trace::Event::ReadEnd { read: id, result: self.table.block(id).len as i32 });
         let placement = self.policy.filled(&self.table, id);
         self.table.set_state(id, State::Staged);
         let sleepers = self.waiting.remove(&id).unwrap_or_default();
         self.table.set_waited_for(id, false);
         if !sleepers.is_empty() || placement == Placement::Install {
             self.table.set_state(id, State::Present);
+            self.note(trace::Event::Install { block: id });
         }
         for thread in sleepers {
             self.at(self.scenario.wake_ns, Event::Looks(thread));

@@ -5,6 +5,7 @@
 //! script, as compute threads take chunks of a tensor: in effect sequential, with a little fuzz.
 
 mod belady;
+pub mod caches;
 mod engine;
 
 pub use belady::min_bytes;
@@ -22,14 +23,30 @@ pub struct Step {
 }
 
 /// A drive: requests are served one after the other at full bandwidth, each after a latency.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, serde::Serialize)]
 pub struct Drive {
     /// Bandwidth in bytes per second.
     pub bytes_per_s: f64,
     /// Time from submission to the first byte, in nanoseconds; overlaps with other requests.
     pub latency_ns: u64,
-    /// Readaheads in flight at most.
+    /// Readaheads in flight at most: blocks of 2 MiB, or as many bytes of smaller ones, but not more than
+    /// four for each, as the pager counts.
     pub queue_depth: u32,
+}
+
+/// The drive's queue: requests in the order in which they were asked for.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Server {
+    free_ns: u64,
+}
+
+impl Server {
+    /// When a read of `bytes` that is asked for at `now_ns` ends.
+    pub fn ends_ns(&mut self, drive: &Drive, now_ns: u64, bytes: u64) -> u64 {
+        let transfer_ns = (bytes as f64 / drive.bytes_per_s * 1e9) as u64;
+        self.free_ns = (now_ns + drive.latency_ns).max(self.free_ns) + transfer_ns;
+        self.free_ns
+    }
 }
 
 /// What a run is made of.
@@ -42,6 +59,8 @@ pub struct Scenario {
     pub scripts: Vec<Vec<Step>>,
     /// See `scripts`.
     pub threads: Vec<usize>,
+    /// For each block, those that the policy is hinted at when it is touched; may be shorter than the table.
+    pub companions: Vec<Vec<BlockId>>,
     /// From the wake-up of a thread until it runs again, in nanoseconds. A block that is evicted
     /// meanwhile is touched again.
     pub wake_ns: u64,
@@ -108,7 +127,20 @@ pub fn run(
     scenario: &Scenario,
     cycle_steps: usize,
 ) -> Result<Vec<Totals>, SimError> {
-    Engine::new(table, policy, scenario.clone(), cycle_steps).run()
+    let steps = scenario.scripts.first().map_or(0, Vec::len);
+    let cuts = (cycle_steps..steps).step_by(cycle_steps).collect();
+    run_cut(table, policy, scenario.clone(), cuts)
+}
+
+/// [`run`] with cycles of any length: gives the totals whenever the first script has come to one of
+/// `cuts` (increasing, above 0), and at the end.
+pub fn run_cut(
+    table: BlockTable,
+    policy: &mut dyn Policy,
+    scenario: Scenario,
+    cuts: Vec<usize>,
+) -> Result<Vec<Totals>, SimError> {
+    Engine::new(table, policy, scenario, cuts).run()
 }
 
 /// The roofline of one cycle, in nanoseconds: compute and drive each at full speed, in parallel.

@@ -191,6 +191,7 @@ proptest::proptest! {
                 drive: drive(),
                 scripts,
                 threads: (0..threads as usize).collect(),
+                companions: Vec::new(),
                 wake_ns: 10_000,
                 touches_max: 4 * threads * count as u64,
             };

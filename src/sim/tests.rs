@@ -23,7 +23,14 @@ pub(super) fn cycles(order: &[BlockId], count: usize, compute_ns: u64) -> Vec<St
 
 pub(super) fn scenario(script: Vec<Step>, threads: usize) -> Scenario {
     let touches_max = 20 * script.len() as u64;
-    Scenario { drive: drive(), scripts: vec![script], threads: vec![0; threads], wake_ns: 10_000, touches_max }
+    Scenario {
+        drive: drive(),
+        scripts: vec![script],
+        threads: vec![0; threads],
+        companions: Vec::new(),
+        wake_ns: 10_000,
+        touches_max,
+    }
 }
 
 /// (bytes per cycle / Belady's, roofline share) of the sixth cycle.
@@ -140,6 +147,23 @@ fn a_small_model_stays_whole_and_shards_follow_each_other() {
     let last = totals[4].since(&totals[3]);
     assert!(last.demand <= 4, "{last:?}");
     assert!(last.read_bytes <= 860 * FRAME * 106 / 100, "{last:?}: {}", last.read_bytes / FRAME);
+}
+
+#[test]
+fn blocks_that_no_order_knows_do_not_take_each_others_frames() {
+    // The order fits, and experts fill the rest of the pool; two blocks by turns are outside of the order.
+    let block = Block { view: 0, offset: 0, len: FRAME as u32, frame_bytes: FRAME as u32, role: Role::Cyclic };
+    let slice = Block { len: 262_144, frame_bytes: 262_144, role: Role::Expert { layer: 0 }, ..block };
+    let mut table = BlockTable::default();
+    table.set_budget(200 * FRAME);
+    let ids = table.add(&[vec![block; 52], vec![slice; 2000]].concat());
+    let mut policy = Readahead::default();
+    policy.mapped(&table, ids, &(0..50).collect::<Vec<_>>());
+    let blocks = (0..50).chain(52..2052).chain([50, 51].repeat(100));
+    let script: Vec<Step> = blocks.map(|block| Step { block, compute_ns: 1000 }).collect();
+    let count = script.len();
+    let totals = run(table, &mut policy, &scenario(script, 1), count).unwrap();
+    assert!(totals[0].demand <= 2000 + 50 + 2 && totals[0].lost == 0, "{:?}", totals[0]);
 }
 
 #[test]

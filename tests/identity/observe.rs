@@ -2,7 +2,7 @@
 
 use ggpager::policy::Role;
 use ggpager::synth::Arch;
-use ggpager::trace::{Event, Item, Reader, View};
+use ggpager::trace::{Event, Item, Reader, Tensor, View};
 
 use super::llama::{Paging, greedy, model, require_same_text, stock, tool};
 use super::support::{self, Setting};
@@ -23,6 +23,25 @@ fn touches(log: &std::path::Path) -> (View, Vec<u32>) {
         }
     }
     (view.expect("a view"), touches)
+}
+
+/// The names of the tensors that lie in block `index`.
+fn tensors_of(view: &View, index: u32) -> Vec<&str> {
+    let block = &view.blocks[index as usize];
+    let inside = |tensor: &&Tensor| {
+        tensor.offset < block.offset + u64::from(block.len) && block.offset < tensor.offset + tensor.bytes
+    };
+    view.tensors.iter().filter(inside).map(|tensor| tensor.name.as_str()).collect()
+}
+
+/// llama.cpp unmaps what is before the first tensor and behind the last one: the kernel serves the rest of a
+/// block there.
+fn is_edge(view: &View, index: u32) -> bool {
+    let block = &view.blocks[index as usize];
+    let first = view.tensors.iter().map(|tensor| tensor.offset).min();
+    let last = view.tensors.iter().map(|tensor| tensor.offset + tensor.bytes).max();
+    let inside = |offset: u64| block.offset <= offset && offset < block.offset + u64::from(block.len);
+    first.is_some_and(inside) || last.is_some_and(inside)
 }
 
 fn compare(arch: Arch, cases: &[(&str, u64)]) {
@@ -49,8 +68,10 @@ fn compare(arch: Arch, cases: &[(&str, u64)]) {
         }
         let mut counts = vec![0; view.blocks.len()];
         touches.iter().for_each(|&index| counts[index as usize] += 1);
-        let missing = view.expected_order.iter().filter(|&&index| counts[index as usize] < CYCLES).count();
-        assert_eq!(missing, 0, "{what}: of {} blocks in the order", view.expected_order.len());
+        let seldom =
+            view.expected_order.iter().filter(|&&index| counts[index as usize] < CYCLES && !is_edge(&view, index));
+        let seldom: Vec<_> = seldom.map(|&index| (counts[index as usize], tensors_of(&view, index))).collect();
+        assert!(seldom.is_empty(), "{what}: of {} blocks not in every cycle: {seldom:?}", view.expected_order.len());
         // The order is the header's, but for threads that are inside of the same tensor.
         let cyclic = touches.iter().filter(|&&index| view.blocks[index as usize].role == Role::Cyclic);
         let places: Vec<usize> = cyclic.filter_map(|&index| place[index as usize]).collect();

@@ -1,0 +1,330 @@
+//! One pass over a log.
+
+use super::address::{Addresses, Mark};
+use super::blocks::{Blocks, NOWHERE, PlaceId};
+use super::bottleneck::Bottleneck;
+use super::cycles::{Breakdown, Cycles};
+use super::distribution::Counter;
+use super::experts::Experts;
+use super::heat::{self, Usage};
+use super::requests::Requests;
+use super::reuse::Reuse;
+use super::sequence::Sequences;
+use super::sleepers::{Sleep, Sleepers, kind};
+use super::timeline::Timeline;
+use super::{Log, Point, Report, Sleeps, uniformity};
+use crate::policy::{BlockId, Role, Touch};
+use crate::trace::{Event, Header, Item, Record};
+
+/// Points of a time series.
+const POINTS: usize = 300;
+
+/// Touches of a cycle that are kept at most; then the cycle is dealt with in pieces.
+const TOUCHES_MAX: usize = 1 << 21;
+
+/// Laps without a word of the policy from which on a lap ends a cycle: policies say nothing where all
+/// that is read in order stays in memory, and some never do.
+const SILENT_LAPS: u32 = 2;
+
+/// A log that is being read.
+pub struct Analysis {
+    header: Header,
+    drive_bytes_per_s: Option<f64>,
+    blocks: Blocks,
+    sleepers: Sleepers,
+    requests: Requests,
+    timeline: Timeline,
+    cycles: Cycles,
+    sequences: Sequences,
+    reuse: Reuse,
+    by_touch: Experts,
+    by_router: Experts,
+    addresses: Addresses,
+    usage: Usage,
+    sleeps: [Counter; 3],
+    /// Number of the cycle, and whether its start is in the log.
+    cycle: u64,
+    whole: bool,
+    /// The furthest progress in this lap, and the laps since the policy last said that a cycle ended.
+    furthest: f64,
+    silent_laps: u32,
+    /// Touches of this cycle; several threads at one block count once.
+    touched: Vec<PlaceId>,
+    /// The record before was the touch of this place.
+    just_touched: Option<PlaceId>,
+    /// The last cycle in which a place was touched, plus 1.
+    touched_in: Vec<u64>,
+    in_view: Vec<bool>,
+    budget_bytes: u64,
+    records: u64,
+    lost: u64,
+    unknown: u64,
+    first_ns: Option<u64>,
+    now_ns: u64,
+}
+
+impl Analysis {
+    /// Starts; `drive_bytes_per_s` is what the drive can do, if that is known.
+    pub fn new(header: Header, drive_bytes_per_s: Option<f64>) -> Analysis {
+        Analysis {
+            budget_bytes: header.budget_bytes,
+            header,
+            drive_bytes_per_s,
+            blocks: Blocks::default(),
+            sleepers: Sleepers::default(),
+            requests: Requests::default(),
+            timeline: Timeline::default(),
+            cycles: Cycles::default(),
+            sequences: Sequences::default(),
+            reuse: Reuse::default(),
+            by_touch: Experts::default(),
+            by_router: Experts::default(),
+            addresses: Addresses::default(),
+            usage: Usage::default(),
+            sleeps: Default::default(),
+            cycle: 0,
+            whole: false,
+            furthest: 0.0,
+            silent_laps: 0,
+            touched: Vec::new(),
+            just_touched: None,
+            touched_in: Vec::new(),
+            in_view: Vec::new(),
+            records: 0,
+            lost: 0,
+            unknown: 0,
+            first_ns: None,
+            now_ns: 0,
+        }
+    }
+
+    /// Takes the log's items.
+    ///
+    /// # Errors
+    /// The first one of the items.
+    pub fn read<E>(&mut self, items: impl Iterator<Item = Result<Item, E>>) -> Result<(), E> {
+        for item in items {
+            self.item(&item?);
+        }
+        Ok(())
+    }
+
+    fn item(&mut self, item: &Item) {
+        match item {
+            Item::View(view) => {
+                self.pass(view.at_ns);
+                self.blocks.map(view);
+                let places = self.blocks.places().len();
+                self.usage.resize(places);
+                self.touched_in.resize(places, 0);
+                self.in_view.resize(places, false);
+            }
+            Item::Record(record) => self.record(record),
+        }
+    }
+
+    /// Time goes on to `at_ns`.
+    fn pass(&mut self, at_ns: u64) {
+        let from_ns = *self.first_ns.get_or_insert_with(|| {
+            self.cycles.begin(at_ns);
+            self.now_ns = at_ns;
+            at_ns
+        });
+        let from_ns = from_ns.max(self.now_ns);
+        if at_ns <= from_ns {
+            return;
+        }
+        let asleep = self.sleepers.by_kind();
+        self.timeline.passed(from_ns, at_ns, self.requests.in_flight(), asleep.iter().sum());
+        self.requests.passed(from_ns, at_ns, asleep[0] + asleep[1]);
+        self.cycles.passed(at_ns - from_ns, asleep);
+        self.now_ns = at_ns;
+    }
+
+    fn record(&mut self, record: &Record) {
+        self.pass(record.at_ns);
+        self.records += 1;
+        let now = self.now_ns;
+        let just_touched = self.just_touched.take();
+        match record.event {
+            Event::Touch { block, offset, tid, found } => self.touch(block, offset, tid, found),
+            Event::Woken { block, tid } => {
+                let Some(sleep) = self.sleepers.woken(block, tid) else { return };
+                let slept = now - sleep.since_ns;
+                self.sleeps[kind(sleep.found)].add(slept);
+                if let Some(place) = self.blocks.find(block) {
+                    self.usage.sleep_ns[place as usize] += slept;
+                }
+            }
+            Event::Read { read, block, start, len, source, why } => {
+                self.requests.started(now, read, len, source, why);
+                if let Some(place) = self.blocks.find(block) {
+                    self.usage.read_bytes[place as usize] += u64::from(len);
+                    self.addresses.mark(now, self.blocks.address(place, start), Mark::Read);
+                }
+            }
+            Event::ReadEnd { read, result } => {
+                let bytes = self.requests.ended(now, read, result);
+                self.timeline.read(now, bytes);
+                self.cycles.now().read_bytes += bytes;
+            }
+            Event::Install { block } => self.set_in_view(block, true),
+            Event::Evict { block, untouched } => {
+                self.set_in_view(block, false);
+                let cycle = self.cycles.now();
+                cycle.evictions += 1;
+                cycle.evictions_untouched += u64::from(untouched);
+            }
+            Event::Rearm { block } => self.set_in_view(block, false),
+            Event::Budget { bytes } => self.budget_bytes = bytes,
+            Event::Cycle { .. } => {
+                self.silent_laps = 0;
+                // The touch that began the cycle comes before the word that it has begun.
+                let first = just_touched.and_then(|_| self.touched.pop());
+                self.end_cycle();
+                self.touched.extend(first);
+            }
+            Event::Routed { layer, token, expert } => {
+                self.by_router.used((self.cycle, token), layer, expert, self.blocks.experts());
+            }
+            Event::Unmapped { view } => self.blocks.unmap(view),
+            Event::Lost { records } => {
+                self.lost = self.lost.saturating_add(records);
+                // Who woke and what was read is among them.
+                self.sleepers.clear();
+                self.requests.clear();
+            }
+        }
+    }
+
+    fn set_in_view(&mut self, block: BlockId, in_view: bool) {
+        if let Some(place) = self.blocks.find(block) {
+            self.in_view[place as usize] = in_view;
+        }
+    }
+
+    fn touch(&mut self, block: BlockId, offset: u32, tid: u32, found: Touch) {
+        let first = self.sleepers.touched(block, tid, Sleep { since_ns: self.now_ns, found });
+        let place = self.blocks.find(block);
+        if let (true, Some(place)) = (first, place) {
+            self.follow(place);
+        }
+        self.cycles.touched_by(tid);
+        if !first {
+            self.cycles.now().joined += 1;
+            return;
+        }
+        self.cycles.now().touches[kind(found)] += 1;
+        let Some(place) = place else {
+            self.unknown += 1;
+            return;
+        };
+        let mark = if found == Touch::Staged { Mark::Staged } else { Mark::Waited };
+        self.addresses.mark(self.now_ns, self.blocks.address(place, offset), mark);
+        self.sequences.touched(&self.blocks, place);
+        let of = self.blocks.place(place);
+        if let (Role::Expert { layer }, Some(expert)) = (of.kind, of.expert) {
+            self.by_touch.used((self.cycle, 0), layer, expert, self.blocks.experts());
+        }
+        if self.touched.len() == TOUCHES_MAX {
+            self.end_touches(false);
+        }
+        self.touched.push(place);
+        self.just_touched = Some(place);
+    }
+
+    /// Sees a lap end: the touches fall back from the last quarter of the model to the first.
+    fn follow(&mut self, place: PlaceId) {
+        let Some(progress) = self.blocks.progress(place) else { return };
+        if self.furthest < 0.75 || progress >= 0.25 {
+            self.furthest = self.furthest.max(progress);
+            return;
+        }
+        self.furthest = progress;
+        self.silent_laps = self.silent_laps.saturating_add(1);
+        if self.silent_laps >= SILENT_LAPS {
+            self.end_cycle();
+        }
+    }
+
+    /// A cycle ended.
+    fn end_cycle(&mut self) {
+        let first_touches = self.end_touches(self.whole);
+        let sequence = self.sequences.ended(&self.blocks, &first_touches);
+        self.cycles.ended(self.now_ns, self.cycle + 1, sequence);
+        self.addresses.ended(self.whole);
+        self.cycle += 1;
+        self.whole = true;
+    }
+
+    /// Accounts for the touches of a cycle, and gives the first touch of each block, in order. In a
+    /// whole cycle what stayed in the view counts as well.
+    fn end_touches(&mut self, whole: bool) -> Vec<PlaceId> {
+        let touched = std::mem::take(&mut self.touched);
+        let stamp = self.cycle + 1;
+        let touched_in = &mut self.touched_in;
+        let is_first = |place: &&PlaceId| std::mem::replace(&mut touched_in[**place as usize], stamp) != stamp;
+        let first_touches = touched.iter().filter(is_first).copied().collect();
+        let stayed = |&place: &PlaceId| {
+            let of = self.blocks.place(place);
+            of.order != NOWHERE
+                && of.kind == Role::Cyclic
+                && self.in_view[place as usize]
+                && self.touched_in[place as usize] != stamp
+        };
+        let places = self.blocks.places().len() as PlaceId;
+        let hidden = if whole { (0..places).filter(stayed).collect() } else { Vec::new() };
+        for place in heat::with_hidden(&self.blocks, &touched, hidden) {
+            self.reuse.touched(place, self.blocks.place(place).len);
+            self.usage.touches[place as usize] += 1;
+        }
+        first_touches
+    }
+
+    /// The log is over; `cut_off` says where, if it was not finished.
+    pub fn finish(mut self, cut_off: Option<u64>) -> Report {
+        let first_touches = self.end_touches(false);
+        let sequence = self.sequences.ended(&self.blocks, &first_touches);
+        self.addresses.ended(false);
+        let cycles = self.cycles.finish(self.now_ns, sequence);
+        let start_ns = self.first_ns.unwrap_or(0);
+        let wall_ns = self.now_ns - start_ns;
+        let drive = self.requests.finish(wall_ns, self.drive_bytes_per_s);
+        let time = Breakdown::of(&cycles);
+        let miss_ratios = self.reuse.finish(&self.blocks);
+        let pager = (self.reuse.bytes() > 0 && self.budget_bytes > 0).then(|| Point {
+            memory_bytes: self.budget_bytes,
+            ratio: self.requests.bytes() as f64 / self.reuse.bytes() as f64,
+        });
+        Report {
+            log: Log {
+                wall_s: wall_ns as f64 / 1e9,
+                records: self.records,
+                lost: self.lost,
+                unknown_touches: self.unknown,
+                cut_off_at_byte: cut_off,
+                budget_bytes: self.budget_bytes,
+                files: self.blocks.files().iter().map(|file| file.path.clone()).collect(),
+                blocks: self.blocks.places().len() as u64,
+                header: self.header,
+            },
+            bottleneck: Bottleneck::of(&time, &drive),
+            time,
+            cycles,
+            sleep_ns: Sleeps {
+                demand: self.sleeps[0].finish(),
+                in_flight: self.sleeps[1].finish(),
+                staged: self.sleeps[2].finish(),
+            },
+            timeline: self.timeline.finish(self.now_ns, POINTS),
+            addresses: self.addresses.finish(),
+            heat: heat::cells(&self.blocks, &self.usage),
+            sequentiality: self.sequences.finish(),
+            uniformity: uniformity::by_role(&self.blocks, &self.usage.touches),
+            miss_ratios,
+            pager,
+            experts: self.by_router.finish("router").or_else(|| self.by_touch.finish("touches")),
+            drive,
+        }
+    }
+}

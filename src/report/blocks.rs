@@ -1,0 +1,213 @@
+//! The blocks of a log: numbers of blocks are used again, and files are mapped again; a *place* is
+//! one extent of one file for the whole log.
+
+use std::collections::{BTreeMap, HashMap};
+
+use crate::policy::{BlockId, Role};
+use crate::trace::{Tensor, View};
+
+/// Index of a place. Places of one view are consecutive, in file order.
+pub type PlaceId = u32;
+
+/// The position of a block that is no part of the compute order.
+pub const NOWHERE: u32 = u32::MAX;
+
+/// A file of the log.
+#[derive(Debug, Clone, PartialEq)]
+pub struct File {
+    /// Its path.
+    pub path: String,
+    /// Device and inode number.
+    pub inode: (u64, u64),
+    /// Length in bytes.
+    pub bytes: u64,
+    /// Where the file starts when all files of the log lie one after the other, in bytes.
+    pub base: u64,
+}
+
+/// One extent of one file.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Place {
+    /// Index of the file.
+    pub file: u32,
+    /// Offset in the file, in bytes.
+    pub offset: u64,
+    /// Length in bytes.
+    pub len: u32,
+    /// What it is for the policy.
+    pub kind: Role,
+    /// Position in the compute order, counted on from view to view, or [`NOWHERE`].
+    pub order: u32,
+    /// Index of the role's word of the tensor that fills most of it.
+    pub role: u16,
+    /// Layer of that tensor.
+    pub layer: Option<u32>,
+    /// The expert of that tensor in the middle of the place.
+    pub expert: Option<u32>,
+}
+
+/// What is mapped now.
+struct Mapped {
+    end: BlockId,
+    first_place: PlaceId,
+    view: u32,
+}
+
+/// All places, and which block numbers mean which of them at the moment.
+#[derive(Default)]
+pub struct Blocks {
+    files: Vec<File>,
+    places: Vec<Place>,
+    roles: Vec<String>,
+    mapped: BTreeMap<BlockId, Mapped>,
+    /// By identity of the file and extent of the view.
+    known: HashMap<Identity, PlaceId>,
+    /// Positions of the compute order that are taken.
+    ordered: u32,
+    /// Layers that blocks belong to.
+    layers: u32,
+    /// The most experts that a tensor has.
+    experts: u32,
+}
+
+/// The byte behind the last one.
+fn end_of(tensor: &Tensor) -> u64 {
+    tensor.offset.saturating_add(tensor.bytes)
+}
+
+/// Path, inode, time of change, offset, length, number of blocks.
+type Identity = (String, (u64, u64), i64, u64, u64, usize);
+
+impl Blocks {
+    /// A view was mapped.
+    pub fn map(&mut self, view: &View) {
+        let identity =
+            (view.path.clone(), view.inode, view.modified_unix_ns, view.offset, view.bytes, view.blocks.len());
+        let first_place = match self.known.get(&identity) {
+            Some(&first) => first,
+            None => {
+                let first = self.places.len() as PlaceId;
+                self.add(view);
+                self.known.insert(identity, first);
+                first
+            }
+        };
+        self.unmap(view.number);
+        let end = view.first_block.saturating_add(view.blocks.len() as BlockId);
+        self.mapped.insert(view.first_block, Mapped { end, first_place, view: view.number });
+    }
+
+    /// A view was unmapped.
+    pub fn unmap(&mut self, view: u32) {
+        self.mapped.retain(|_, mapped| mapped.view != view);
+    }
+
+    fn add(&mut self, view: &View) {
+        let same = self.files.iter().position(|file| file.path == view.path && file.inode == view.inode);
+        let file = same.unwrap_or_else(|| {
+            let base = self.files.last().map_or(0, |file| file.base.saturating_add(file.bytes));
+            self.files.push(File { path: view.path.clone(), inode: view.inode, bytes: view.file_bytes, base });
+            self.files.len() - 1
+        }) as u32;
+        let mut order = vec![NOWHERE; view.blocks.len()];
+        for &index in &view.expected_order {
+            // A block on the border of two tensors occurs twice: it is first needed at the first.
+            if let Some(position @ &mut NOWHERE) = order.get_mut(index as usize) {
+                *position = self.ordered;
+                self.ordered += 1;
+            }
+        }
+        let mut tensors: Vec<&Tensor> = view.tensors.iter().filter(|tensor| tensor.bytes > 0).collect();
+        tensors.sort_unstable_by_key(|tensor| tensor.offset);
+        self.experts = tensors.iter().map(|tensor| tensor.experts).fold(self.experts, u32::max);
+        let mut first = 0;
+        for (block, order) in view.blocks.iter().zip(order) {
+            let end = block.offset.saturating_add(u64::from(block.len));
+            while first < tensors.len() && end_of(tensors[first]) <= block.offset {
+                first += 1;
+            }
+            let inside = tensors[first..].iter().take_while(|tensor| tensor.offset < end);
+            let most = inside.max_by_key(|it| end.min(end_of(it)).saturating_sub(block.offset.max(it.offset)));
+            let word = most.map_or("unknown", |tensor| tensor.role.as_str());
+            let expert = most.filter(|tensor| tensor.experts > 0).map(|tensor| {
+                let slice = (tensor.bytes / u64::from(tensor.experts)).max(1);
+                let middle = block.offset.saturating_add(u64::from(block.len) / 2);
+                (middle.saturating_sub(tensor.offset) / slice).min(u64::from(tensor.experts) - 1) as u32
+            });
+            let layer = match block.role {
+                Role::Expert { layer } => Some(layer),
+                _ => most.and_then(|tensor| tensor.layer),
+            };
+            self.layers = layer.map_or(self.layers, |layer| self.layers.max(layer.saturating_add(1)));
+            let role = self.role(word);
+            let (offset, len, kind) = (block.offset, block.len, block.role);
+            self.places.push(Place { file, offset, len, kind, order, role, layer, expert });
+        }
+    }
+
+    fn role(&mut self, word: &str) -> u16 {
+        let known = self.roles.iter().position(|role| role == word);
+        known.unwrap_or_else(|| {
+            self.roles.push(word.to_owned());
+            self.roles.len() - 1
+        }) as u16
+    }
+
+    /// The place that a block number means now; `None` where the log does not say.
+    pub fn find(&self, block: BlockId) -> Option<PlaceId> {
+        let (&first, mapped) = self.mapped.range(..=block).next_back()?;
+        (block < mapped.end).then(|| mapped.first_place + (block - first))
+    }
+
+    /// The place `id`.
+    pub fn place(&self, id: PlaceId) -> &Place {
+        &self.places[id as usize]
+    }
+
+    /// All places.
+    pub fn places(&self) -> &[Place] {
+        &self.places
+    }
+
+    /// Where `start` bytes behind the begin of place `id` lie, when all files of the log lie one after the
+    /// other.
+    pub fn address(&self, id: PlaceId, start: u32) -> u64 {
+        self.file(id).base.saturating_add(self.offset(id, start))
+    }
+
+    /// Where in its file `start` bytes behind the begin of place `id` lie.
+    pub fn offset(&self, id: PlaceId, start: u32) -> u64 {
+        self.place(id).offset.saturating_add(u64::from(start))
+    }
+
+    /// The file that place `id` is in.
+    pub fn file(&self, id: PlaceId) -> &File {
+        &self.files[self.place(id).file as usize]
+    }
+
+    /// All files.
+    pub fn files(&self) -> &[File] {
+        &self.files
+    }
+
+    /// The words of the roles, by index.
+    pub fn roles(&self) -> &[String] {
+        &self.roles
+    }
+
+    /// How far a cycle has come that touches place `id`, from 0 to 1: by the compute order, or by the layer
+    /// of an expert.
+    pub fn progress(&self, id: PlaceId) -> Option<f64> {
+        let place = self.place(id);
+        match (place.kind, place.layer) {
+            (Role::Expert { .. }, Some(layer)) => Some(f64::from(layer) / f64::from(self.layers)),
+            _ if place.order != NOWHERE => Some(f64::from(place.order) / f64::from(self.ordered)),
+            _ => None,
+        }
+    }
+
+    /// The most experts that a tensor has; 0 for a dense model.
+    pub fn experts(&self) -> u32 {
+        self.experts
+    }
+}
