@@ -12,8 +12,9 @@
 //! [`gguf`] says which tensor lies where and in which order an architecture reads them, [`orders`]
 //! keeps what was learned about that for the next start, [`budget`] says how large the pool may be,
 //! [`stats`] is what a run reports at its end, [`status`] what it shows while it runs. [`synth`]
-//! writes random-weight models, [`trace`] is the log of a run, [`report`] explains it, [`export`] writes
-//! it for other tools, [`replay`] predicts other runs from it, [`plan`] estimates without a run.
+//! writes random-weight models, [`trace`] is the log of a run, [`ktrace`] makes one of the kernel's
+//! tracepoints, [`report`] explains it, [`export`] writes it for other tools, [`replay`] predicts other
+//! runs from it, [`plan`] estimates without a run.
 //! [`drive`] measures what the drive can do, [`sim`] drives policies without a kernel, [`bench`] compares
 //! runs, [`launch`] starts programs under the library, [`cli`] is
 //! the command line tool.
@@ -26,6 +27,7 @@ pub mod config;
 pub mod drive;
 pub mod export;
 pub mod gguf;
+pub mod ktrace;
 pub mod launch;
 pub mod orders;
 pub mod pager;

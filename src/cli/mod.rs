@@ -4,6 +4,7 @@ mod bench;
 mod doctor;
 mod export;
 mod inspect;
+mod kernel_log;
 mod plan;
 mod report;
 mod run;
@@ -35,6 +36,8 @@ enum Verb {
     Synth(synth::Args),
     /// Show what running pagers do.
     Top(top::Args),
+    /// Turn what scripts/kernel-trace recorded into a fault log, and count what the drive was asked for.
+    KernelLog(kernel_log::Args),
     /// Compare stock and paged runs in interleaved rounds against the roofline.
     Bench(Box<bench::Args>),
     /// Explain a fault log: where the time went, how the weights are read.
@@ -59,6 +62,7 @@ pub fn main() -> ExitCode {
         Verb::Inspect(args) => inspect::run(args),
         Verb::Synth(args) => synth::run(args),
         Verb::Top(args) => top::run(args),
+        Verb::KernelLog(args) => kernel_log::run(args),
         Verb::Bench(args) => bench::run(*args),
         Verb::Report(args) => report::run(args),
         Verb::Export(args) => export::run(args),
