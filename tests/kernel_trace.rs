@@ -31,11 +31,16 @@ const MODEL_BYTES: u64 = 600_000_000;
 fn llama_completion() -> Option<PathBuf> {
     let installed = |name: &str| program::resolve(name.as_ref(), std::env::var_os("PATH").as_deref()).is_some();
     let present = available("root", is_root())
-        && available("bpftrace", installed("bpftrace"))
+        && available("bpftrace that may load programs", loads_programs())
         && available("filefrag", installed("filefrag"))
         && available("losetup", installed("losetup") && Path::new("/dev/loop-control").exists())
         && available("tracefs", Path::new("/sys/kernel/tracing").exists());
     if present { llama::tool("llama-completion") } else { None }
+}
+
+/// Whether bpftrace is there and the kernel lets it work.
+fn loads_programs() -> bool {
+    Command::new("bpftrace").args(["-e", "BEGIN { exit(); }"]).output().is_ok_and(|output| output.status.success())
 }
 
 /// Runs `command` under the script, which leaves what it makes in `folder`.
