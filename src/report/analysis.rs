@@ -19,6 +19,10 @@ use crate::trace::{Event, Header, Item, Record};
 /// Points of a time series.
 const POINTS: usize = 300;
 
+/// The first cycles are the load, llama.cpp's warm-up, which uses all experts, and the prompt: many tokens at
+/// once. Touches tell nothing about one token's experts there.
+const BATCH_CYCLES: u64 = 3;
+
 /// Touches of a cycle that are kept at most; then the cycle is dealt with in pieces.
 const TOUCHES_MAX: usize = 1 << 21;
 
@@ -223,7 +227,9 @@ impl Analysis {
         self.addresses.mark(self.now_ns, self.blocks.address(place, offset), mark);
         self.sequences.touched(&self.blocks, place);
         let of = self.blocks.place(place);
-        if let (Role::Expert { layer }, Some(expert)) = (of.kind, of.expert) {
+        if let (Role::Expert { layer }, Some(expert)) = (of.kind, of.expert)
+            && self.cycle >= BATCH_CYCLES
+        {
             self.by_touch.used((self.cycle, 0), layer, expert, self.blocks.experts());
         }
         if self.touched.len() == TOUCHES_MAX {
