@@ -150,9 +150,14 @@ pub fn word_at(offset: u64) -> u64 {
 /// Writes a model of its own for one test: the magic with a version that nobody knows, then known
 /// words.
 pub fn own_model() -> PathBuf {
+    model_of(MODEL_BYTES)
+}
+
+/// The same of any length, in bytes.
+pub fn model_of(bytes: u64) -> PathBuf {
     let path = scratch("model.gguf");
     let mut file = std::io::BufWriter::with_capacity(1 << 20, std::fs::File::create(&path).expect("a model"));
-    for offset in (0..MODEL_BYTES).step_by(8) {
+    for offset in (0..bytes).step_by(8) {
         file.write_all(&word_at(offset).to_le_bytes()).expect("room for the model");
     }
     file.into_inner().expect("room for the model").set_permissions(PermissionsExt::from_mode(0o644)).expect("readable");
