@@ -155,15 +155,15 @@ fn blocks_that_no_order_knows_do_not_take_each_others_frames() {
     let block = Block { view: 0, offset: 0, len: FRAME as u32, frame_bytes: FRAME as u32, role: Role::Cyclic };
     let slice = Block { len: 262_144, frame_bytes: 262_144, role: Role::Expert { layer: 0 }, ..block };
     let mut table = BlockTable::default();
-    table.set_budget(200 * FRAME);
-    let ids = table.add(&[vec![block; 52], vec![slice; 2000]].concat());
+    table.set_budget(300 * FRAME);
+    let ids = table.add(&[vec![block; 152], vec![slice; 2000]].concat());
     let mut policy = Readahead::default();
-    policy.mapped(&table, ids, &(0..50).collect::<Vec<_>>());
-    let blocks = (0..50).chain(52..2052).chain([50, 51].repeat(100));
+    policy.mapped(&table, ids, &(0..150).collect::<Vec<_>>());
+    let blocks = (0..150).chain(152..2152).chain([150, 151].repeat(100));
     let script: Vec<Step> = blocks.map(|block| Step { block, compute_ns: 1000 }).collect();
     let count = script.len();
     let totals = run(table, &mut policy, &scenario(script, 1), count).unwrap();
-    assert!(totals[0].demand <= 2000 + 50 + 2 && totals[0].lost == 0, "{:?}", totals[0]);
+    assert!(totals[0].demand <= 2000 + 150 + 2 && totals[0].lost == 0, "{:?}", totals[0]);
 }
 
 #[test]
