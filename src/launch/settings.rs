@@ -29,7 +29,7 @@ pub const VARIABLES: [&str; 15] = [
 ];
 
 /// Variables of this name space that the tools read, not the library.
-const TOOL_VARIABLES: [&str; 3] = [super::library::VARIABLE, "GGPAGER_LLAMA", "GGPAGER_REQUIRE_ALL"];
+const TOOL_VARIABLES: [&str; 4] = [super::library::VARIABLE, "GGPAGER_LLAMA", "GGPAGER_READERS", "GGPAGER_REQUIRE_ALL"];
 
 /// All values that could not be understood, one a line.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
