@@ -12,23 +12,26 @@ pub fn threads(touches: &[Touched]) -> usize {
     counts.values().filter(|&&count| count * SHARE >= touches.len()).count().max(1)
 }
 
-/// For each touch, the time that `threads` threads have computed since the first one, summed over the
-/// threads, in nanoseconds. A thread computes when nobody sleeps on a block. While others sleep it counts
-/// only if it comes to a block itself: else it may have waited for them at a barrier.
-pub fn computed_ns(touches: &[Touched], threads: usize) -> Vec<u64> {
+/// For each touch, the time that `threads` threads have run since the first one, summed over the
+/// threads, in nanoseconds: a thread runs when it does not sleep on a block.
+pub fn running_ns(touches: &[Touched], threads: usize) -> Vec<u64> {
     let mut woken: Vec<u64> = touches.iter().map(|touch| touch.woken_ns).collect();
     woken.sort_unstable();
     let mut woken = woken.into_iter().peekable();
-    let (mut now_ns, mut asleep, mut computed) = (touches.first().map_or(0, |touch| touch.at_ns), 0usize, 0);
+    let (mut now_ns, mut asleep, mut running) = (touches.first().map_or(0, |touch| touch.at_ns), 0usize, 0);
     let mut clock = Vec::with_capacity(touches.len());
     for touch in touches {
+        let mut pass = |until_ns: u64, asleep: usize| {
+            running += (until_ns - now_ns) * threads.saturating_sub(asleep) as u64;
+            now_ns = until_ns;
+        };
         while let Some(at_ns) = woken.next_if(|&at_ns| at_ns <= touch.at_ns) {
-            computed += if asleep == 0 { (at_ns - now_ns) * threads as u64 } else { 0 };
-            (now_ns, asleep) = (at_ns, asleep.saturating_sub(1));
+            pass(at_ns, asleep);
+            asleep = asleep.saturating_sub(1);
         }
-        computed += (touch.at_ns - now_ns) * threads.saturating_sub(asleep) as u64;
-        (now_ns, asleep) = (touch.at_ns, asleep + 1);
-        clock.push(computed);
+        pass(touch.at_ns, asleep);
+        clock.push(running);
+        asleep += 1;
     }
     clock
 }

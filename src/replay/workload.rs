@@ -157,7 +157,7 @@ impl Cycles {
     /// `starts` are indexes of `touches`; the last one ends the last cycle.
     fn new(recording: &Recording, order: &Order, touches: &[Touched], starts: &[usize]) -> Cycles {
         let threads = waits::threads(touches);
-        let clock = waits::computed_ns(touches, threads);
+        let clock = waits::running_ns(touches, threads);
         let count = starts.len() - 1;
         // Compute time at each place, of all cycles together; and what is used aside, by cycle.
         let mut computed_ns = vec![0.0; order.count()];
