@@ -21,7 +21,7 @@ pub const ROW_BLOCK: usize = 16 << 10;
 pub const EXPERT_BLOCK: usize = 256 << 10;
 
 /// The size of blocks of a role, in bytes.
-fn block_bytes(role: Role) -> usize {
+pub fn block_bytes(role: Role) -> usize {
     match role {
         Role::Cyclic => HUGE,
         Role::Row => ROW_BLOCK,

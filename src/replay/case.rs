@@ -1,0 +1,224 @@
+//! One case: a memory size, a policy and a drive.
+
+use std::fmt;
+
+use clap::ValueEnum;
+use serde::{Serialize, Serializer};
+
+use super::workload::Workload;
+use crate::config::Strategy;
+use crate::policy::{self, BlockId, Policy};
+use crate::sim::caches::{self, Cache, Kind, Reads};
+use crate::sim::{self, Drive, Scenario, SimError, Step, Totals};
+
+/// Cycles before those that count: the policies learn in them.
+const WARM_UP: usize = 4;
+/// Touches of a step at most, on average: more is a livelock.
+const TOUCHES_MAX: u64 = 40;
+
+/// What manages the memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, ValueEnum)]
+pub enum Contender {
+    /// Cache: least recently used
+    Lru,
+    /// Cache: first in, first out
+    Fifo,
+    /// Cache: second chance
+    Clock,
+    /// Cache: least frequently used
+    Lfu,
+    /// Cache: S3-FIFO (SOSP 2023)
+    S3Fifo,
+    /// Cache: most recently used
+    Mru,
+    /// Bound: fewest bytes (Belady) at the roofline
+    Belady,
+    /// The pager's strategy `learned`
+    Learned,
+    /// The pager's strategy `readahead`
+    Readahead,
+    /// The pager's strategy `demand`
+    Demand,
+}
+
+/// How a contender is simulated.
+enum Means {
+    Cache(Kind),
+    Bound,
+    Pager(Strategy),
+}
+
+impl Contender {
+    fn means(self) -> Means {
+        match self {
+            Contender::Lru => Means::Cache(Kind::Lru),
+            Contender::Fifo => Means::Cache(Kind::Fifo),
+            Contender::Clock => Means::Cache(Kind::Clock),
+            Contender::Lfu => Means::Cache(Kind::Lfu),
+            Contender::S3Fifo => Means::Cache(Kind::S3Fifo),
+            Contender::Mru => Means::Cache(Kind::Mru),
+            Contender::Belady => Means::Bound,
+            Contender::Learned => Means::Pager(Strategy::Learned),
+            Contender::Readahead => Means::Pager(Strategy::Readahead),
+            Contender::Demand => Means::Pager(Strategy::Demand),
+        }
+    }
+}
+
+impl fmt::Display for Contender {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.to_possible_value().as_ref().map_or("", |value| value.get_name()))
+    }
+}
+
+fn word<S: Serializer>(contender: &Contender, to: S) -> Result<S::Ok, S::Error> {
+    to.collect_str(contender)
+}
+
+/// What is simulated.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct Case {
+    /// Memory for the model, in bytes.
+    pub memory_bytes: u64,
+    /// What manages it.
+    #[serde(serialize_with = "word")]
+    pub policy: Contender,
+    /// The drive.
+    pub drive: Drive,
+}
+
+/// What came out, as means over the cycles that count.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct Outcome {
+    /// Tokens in a second, a cycle being a token.
+    pub tokens_per_s: f64,
+    /// Time of a cycle, in milliseconds.
+    pub cycle_ms: f64,
+    /// Bytes that a cycle reads.
+    pub read_bytes: f64,
+    /// Part of the bytes used by a cycle that need not be read for it.
+    pub hit_ratio: f64,
+    /// Part of the threads' time in which they wait for blocks.
+    pub stall_share: f64,
+}
+
+/// Why a case has no outcome.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Failed {
+    /// Too little memory for the pager.
+    #[error("less than the least budget of the pager, {0} bytes")]
+    Budget(u64),
+    /// The simulation did not end.
+    #[error(transparent)]
+    Sim(#[from] SimError),
+}
+
+/// A workload laid out for simulation: cycles to learn in, cycles that count, and one that follows them.
+pub struct Bench<'a> {
+    workload: &'a Workload,
+    readahead_bytes: Option<u64>,
+    steps: Vec<Step>,
+    /// Where cycles begin, but for the first one: indexes of `steps`.
+    cuts: Vec<usize>,
+    /// Cycles that count.
+    counted: usize,
+}
+
+impl<'a> Bench<'a> {
+    /// `counted` cycles count; those recorded are taken by turns. Caches read ahead by
+    /// `readahead_bytes` inside a block, or the whole block at once.
+    pub fn new(workload: &'a Workload, counted: usize, readahead_bytes: Option<u64>) -> Bench<'a> {
+        let mut steps = Vec::new();
+        let mut cuts = Vec::new();
+        for cycle in workload.cycles.iter().cycle().take(WARM_UP + counted + 1) {
+            steps.extend_from_slice(cycle);
+            cuts.push(steps.len());
+        }
+        cuts.pop();
+        Bench { workload, readahead_bytes, steps, cuts, counted }
+    }
+
+    /// Steps from the first counted cycle up to the one that follows the last.
+    fn counted_steps(&self) -> &[Step] {
+        &self.steps[self.cuts[WARM_UP - 1]..self.cuts[WARM_UP + self.counted - 1]]
+    }
+
+    /// Simulates `case`.
+    ///
+    /// # Errors
+    /// See [`Failed`].
+    pub fn run(&self, case: &Case) -> Result<Outcome, Failed> {
+        match case.policy.means() {
+            Means::Bound => Ok(self.bound(case)),
+            Means::Cache(kind) => Ok(self.outcome(&self.cache(case, kind))),
+            Means::Pager(strategy) => Ok(self.outcome(&self.pager(case, strategy)?)),
+        }
+    }
+
+    fn bound(&self, case: &Case) -> Outcome {
+        let table = self.workload.table(case.memory_bytes);
+        let sequence: Vec<BlockId> = self.steps.iter().map(|step| step.block).collect();
+        let read = sim::min_bytes(&table, &sequence, case.memory_bytes, &self.cuts);
+        let bytes = read[WARM_UP..WARM_UP + self.counted].iter().sum();
+        let compute_ns = self.compute_ns();
+        let time_ns = sim::roofline_ns(compute_ns, bytes, &case.drive);
+        let threads = self.workload.threads as u64;
+        let counted =
+            Totals { time_ns, read_bytes: bytes, stall_ns: (time_ns - compute_ns) * threads, ..Totals::default() };
+        self.mean(&counted)
+    }
+
+    fn cache(&self, case: &Case, kind: Kind) -> Vec<Totals> {
+        let table = self.workload.table(case.memory_bytes);
+        let mut cache = Cache::new(kind, case.memory_bytes);
+        let bytes = |step: &Step| u64::from(table.block(step.block).len);
+        let missed: Vec<bool> = self.steps.iter().map(|step| !cache.access(step.block, bytes(step))).collect();
+        let reads = Reads { drive: case.drive, readahead_bytes: self.readahead_bytes };
+        caches::time(&table, &self.steps, &missed, &self.cuts, self.workload.threads, reads)
+    }
+
+    fn pager(&self, case: &Case, strategy: Strategy) -> Result<Vec<Totals>, Failed> {
+        let table = self.workload.table(case.memory_bytes);
+        let least = policy::min_budget_bytes(&table);
+        if case.memory_bytes < least {
+            return Err(Failed::Budget(least));
+        }
+        let mut policy: Box<dyn Policy> = policy::for_strategy(strategy);
+        for part in &self.workload.parts {
+            policy.mapped(&table, part.ids.clone(), &part.expected);
+        }
+        let scenario = Scenario {
+            drive: case.drive,
+            scripts: vec![self.steps.clone()],
+            threads: vec![0; self.workload.threads],
+            companions: self.workload.companions.clone(),
+            wake_ns: self.workload.wake_ns,
+            touches_max: TOUCHES_MAX * self.steps.len() as u64,
+        };
+        Ok(sim::run_cut(table, policy.as_mut(), scenario, self.cuts.clone())?)
+    }
+
+    fn compute_ns(&self) -> u64 {
+        let thread_ns: u64 = self.counted_steps().iter().map(|step| step.compute_ns).sum();
+        thread_ns / self.workload.threads as u64
+    }
+
+    fn outcome(&self, marks: &[Totals]) -> Outcome {
+        self.mean(&marks[WARM_UP + self.counted - 1].since(&marks[WARM_UP - 1]))
+    }
+
+    fn mean(&self, counted: &Totals) -> Outcome {
+        let cycles = self.counted as f64;
+        let cycle_ms = counted.time_ns as f64 / 1e6 / cycles;
+        let blocks = self.counted_steps().iter().map(|step| self.workload.blocks[step.block as usize].len);
+        let used_bytes: f64 = blocks.map(f64::from).sum();
+        let thread_ns = counted.time_ns as f64 * self.workload.threads as f64;
+        Outcome {
+            tokens_per_s: 1e3 / cycle_ms,
+            cycle_ms,
+            read_bytes: counted.read_bytes as f64 / cycles,
+            hit_ratio: (1.0 - counted.read_bytes as f64 / used_bytes).max(0.0),
+            stall_share: counted.stall_ns as f64 / thread_ns.max(1.0),
+        }
+    }
+}

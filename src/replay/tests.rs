@@ -1,0 +1,367 @@
+//! Logs of simulated runs, replayed: what comes out must be what a run at the other budget gives.
+
+use std::convert::Infallible;
+
+use super::case::Outcome;
+use super::*;
+use crate::policy::{Block, BlockId, BlockTable, Demand, Learned, Policy, Readahead, Role};
+use crate::sim::{Drive, Engine, Scenario, Step, Totals};
+use crate::trace::{Event, Item, View};
+
+const FRAME: u64 = 2 << 20;
+const WAKE_NS: u64 = 12_000;
+
+fn drive() -> Drive {
+    Drive { bytes_per_s: 800e6, latency_ns: 150_000, queue_depth: 16 }
+}
+
+/// A program: its blocks, the order that its header foretells, and its cycles.
+struct Program {
+    blocks: Vec<Block>,
+    expected: Vec<BlockId>,
+    cycles: Vec<Vec<Step>>,
+}
+
+impl Program {
+    /// `count` cyclic blocks in `order`, of which a third computes four times as long.
+    fn cyclic(expected: Vec<BlockId>, order: &[BlockId], cycles: usize) -> Program {
+        let block = Block { view: 0, offset: 0, len: FRAME as u32, frame_bytes: FRAME as u32, role: Role::Cyclic };
+        let blocks = (0..order.len() as u64).map(|at| Block { offset: at * FRAME, ..block }).collect();
+        let step = |(at, &block): (usize, &BlockId)| Step {
+            block,
+            compute_ns: if at * 3 < order.len() { 1_600_000 } else { 400_000 },
+        };
+        let cycle: Vec<Step> = order.iter().enumerate().map(step).collect();
+        Program { blocks, expected, cycles: vec![cycle; cycles] }
+    }
+
+    fn bytes(&self) -> u64 {
+        self.blocks.iter().map(|block| u64::from(block.len)).sum()
+    }
+
+    /// Runs it in `budget` bytes: the totals whenever a cycle ends, and the log.
+    fn run(&self, policy: &mut dyn Policy, budget: u64, threads: usize) -> (Vec<Totals>, Vec<Item>) {
+        let mut table = BlockTable::default();
+        let ids = table.add(&self.blocks);
+        table.set_budget(budget);
+        policy.mapped(&table, ids, &self.expected);
+        let steps = self.cycles.concat();
+        let scenario = Scenario {
+            drive: drive(),
+            touches_max: 40 * steps.len() as u64,
+            scripts: vec![steps],
+            threads: vec![0; threads],
+            companions: Vec::new(),
+            wake_ns: WAKE_NS,
+        };
+        let cuts = self.cycles.iter().scan(0, |at, cycle| {
+            *at += cycle.len();
+            Some(*at)
+        });
+        let mut engine = Engine::new(table, policy, scenario, cuts.take(self.cycles.len() - 1).collect());
+        let totals = engine.run().unwrap();
+        // Numbers in a log are the pager's: not from 0.
+        let view = View {
+            at_ns: 0,
+            number: 3,
+            path: "model.gguf".into(),
+            file_bytes: self.bytes(),
+            inode: (1, 2),
+            modified_unix_ns: 0,
+            offset: 0,
+            bytes: self.bytes(),
+            first_block: 0,
+            blocks: self.blocks.clone(),
+            expected_order: self.expected.clone(),
+            tensors: Vec::new(),
+        };
+        let records = engine.log.iter().copied().map(Item::Record);
+        let log = std::iter::once(Item::View(Box::new(view))).chain(records).collect();
+        (totals, log)
+    }
+}
+
+fn read(log: Vec<Item>) -> Recording {
+    Recording::read(log.into_iter().map(Ok::<_, Infallible>)).unwrap()
+}
+
+fn replayed(workload: &Workload, policy: Contender, memory_bytes: u64) -> Outcome {
+    Bench::new(workload, 8, None).run(&Case { memory_bytes, policy, drive: drive() }).unwrap()
+}
+
+fn shuffled_in_groups(count: u32, group: usize) -> Vec<BlockId> {
+    let mut groups: Vec<Vec<BlockId>> = (0..count).collect::<Vec<_>>().chunks(group).map(<[BlockId]>::to_vec).collect();
+    fastrand::Rng::with_seed(3).shuffle(&mut groups);
+    groups.concat()
+}
+
+/// Milliseconds and bytes of a cycle from the ninth on.
+fn steady(totals: &[Totals]) -> (f64, f64) {
+    let last = totals.len() - 2;
+    let passed = totals[last].since(&totals[8]);
+    let cycles = (last - 8) as f64;
+    (passed.time_ns as f64 / 1e6 / cycles, passed.read_bytes as f64 / cycles)
+}
+
+fn assert_near(got: f64, expected: f64, share: f64, what: &str) {
+    assert!((got - expected).abs() <= share * expected, "{what}: {got}, not {expected}");
+}
+
+#[test]
+fn a_log_at_one_budget_foretells_the_others() {
+    let order: Vec<BlockId> = (0..1500).collect();
+    let program = Program::cyclic(order.clone(), &order, 14);
+    for recorded in [0.25, 0.5, 0.8] {
+        let budget = |share: f64| (program.bytes() as f64 * share) as u64;
+        let (_, log) = program.run(&mut Learned::default(), budget(recorded), 2);
+        let workload = Workload::new(&read(log), 2).unwrap();
+        assert_eq!(workload.threads, 2);
+        assert_eq!(workload.wake_ns, WAKE_NS);
+        assert_eq!(workload.model_bytes(), program.bytes());
+        assert_eq!(workload.used_bytes(), program.bytes() * workload.cycles.len() as u64);
+        let blocks: Vec<BlockId> = workload.cycles[0].iter().map(|step| step.block).collect();
+        assert!(blocks == order);
+        let compute_ms = workload.compute_ns() as f64 / 1e6 / workload.cycles.len() as f64;
+        assert_near(compute_ms, 1500.0 / 3.0 * (1.6 + 0.8) / 2.0, 0.03, "computing");
+        for share in [0.25, 0.5, 0.8] {
+            for (contender, policy) in [
+                (Contender::Learned, &mut Learned::default() as &mut dyn Policy),
+                (Contender::Readahead, &mut Readahead::default()),
+                (Contender::Demand, &mut Demand::default()),
+            ] {
+                let (totals, _) = program.run(policy, budget(share), 2);
+                let (ms, bytes) = steady(&totals);
+                let outcome = replayed(&workload, contender, budget(share));
+                let what = format!("{contender} at {share} from {recorded}");
+                assert_near(outcome.cycle_ms, ms, 0.05, &what);
+                assert_near(outcome.read_bytes, bytes, 0.05, &what);
+                assert!((outcome.tokens_per_s * outcome.cycle_ms - 1000.0).abs() < 1e-6);
+            }
+        }
+    }
+}
+
+#[test]
+fn the_order_is_the_programs_whatever_the_header_says() {
+    let order = shuffled_in_groups(1200, 40);
+    for expected in [(0..1200).collect::<Vec<_>>(), Vec::new(), (0..600).collect()] {
+        let program = Program::cyclic(expected, &order, 8);
+        let (_, log) = program.run(&mut Learned::default(), program.bytes() * 6 / 10, 1);
+        let workload = Workload::new(&read(log), 2).unwrap();
+        let blocks: Vec<BlockId> = workload.cycles[0].iter().map(|step| step.block).collect();
+        let start = blocks.iter().position(|&block| block == order[0]).unwrap();
+        // A ring: where it begins is nobody's concern.
+        let turned: Vec<BlockId> = (0..blocks.len()).map(|at| blocks[(start + at) % blocks.len()]).collect();
+        assert!(turned == order);
+    }
+}
+
+#[test]
+fn cycles_are_found_in_the_order() {
+    let order: Vec<BlockId> = (0..1000).collect();
+    let program = Program::cyclic(order.clone(), &order, 8);
+    let (totals, log) = program.run(&mut Demand::default(), program.bytes() / 2, 2);
+    let workload = Workload::new(&read(log), 2).unwrap();
+    // The end of the last one is not seen.
+    assert_eq!(workload.cycles.len(), 5);
+    let ms = totals[6].since(&totals[1]).time_ns as f64 / 1e6;
+    assert_near(workload.recorded_ns as f64 / 1e6, ms, 0.02, "recorded");
+}
+
+#[test]
+fn rows_and_experts_are_used_where_they_were_touched() {
+    let order: Vec<BlockId> = (0..400).collect();
+    let mut program = Program::cyclic(order.clone(), &order, 8);
+    let small = |len: u32, role| {
+        move |at: u64| Block { view: 0, offset: 400 * FRAME + at * u64::from(len), len, frame_bytes: len, role }
+    };
+    program.blocks.extend((0..100).map(small(16 << 10, Role::Row)));
+    program.blocks.extend((100..1100).map(small(256 << 10, Role::Expert { layer: 0 })));
+    let mut random = fastrand::Rng::with_seed(5);
+    let mut asides = Vec::new();
+    for cycle in &mut program.cycles {
+        let row = random.u32(400..500);
+        let experts: Vec<BlockId> = (0..3).map(|_| random.u32(500..1500)).collect();
+        cycle.insert(0, Step { block: row, compute_ns: 1000 });
+        experts.iter().for_each(|&block| cycle.insert(201, Step { block, compute_ns: 50_000 }));
+        asides.push((row, experts));
+    }
+    // Every touch reports itself where nothing stays.
+    let (_, log) = program.run(&mut Demand::default(), 60 * FRAME, 1);
+    let workload = Workload::new(&read(log), 2).unwrap();
+    for (cycle, (_, experts)) in workload.cycles.iter().zip(&asides[2..]) {
+        let at = |block: BlockId| cycle.iter().position(|step| step.block == block);
+        for &expert in experts {
+            let at = at(expert).unwrap();
+            assert!(at > at_of(cycle, 199) && at < at_of(cycle, 201), "{at}");
+        }
+    }
+    let rows = |cycle: &[Step]| cycle.iter().filter(|step| (400..500).contains(&step.block)).count();
+    assert_eq!(workload.cycles.iter().map(|cycle| rows(cycle)).sum::<usize>(), workload.cycles.len());
+}
+
+fn at_of(cycle: &[Step], block: BlockId) -> usize {
+    cycle.iter().position(|step| step.block == block).unwrap()
+}
+
+#[test]
+fn fine_grains_are_joined_to_the_pagers_blocks() {
+    let whole = Program::cyclic((0..200).collect(), &(0..200).collect::<Vec<_>>(), 6);
+    let (_, log) = whole.run(&mut Learned::default(), 120 * FRAME, 1);
+    // The same log as `observe` would write it with a grain of 1 MiB: every event twice, for both halves.
+    let halves = |item: Item| -> Vec<Item> {
+        let Item::View(view) = item else {
+            let Item::Record(record) = item else { return Vec::new() };
+            let half = |half: u32| {
+                let mut record = record;
+                match &mut record.event {
+                    Event::Touch { block, .. }
+                    | Event::Woken { block, .. }
+                    | Event::Install { block }
+                    | Event::Evict { block, .. }
+                    | Event::Rearm { block } => *block = *block * 2 + half,
+                    _ => {}
+                }
+                Item::Record(record)
+            };
+            return vec![half(0), half(1)];
+        };
+        let half = |block: &Block, at: u64| Block {
+            offset: block.offset + at * FRAME / 2,
+            len: block.len / 2,
+            frame_bytes: block.frame_bytes / 2,
+            ..*block
+        };
+        let blocks = view.blocks.iter().flat_map(|block| [half(block, 0), half(block, 1)]).collect();
+        let expected_order = view.expected_order.iter().flat_map(|&at| [2 * at, 2 * at + 1]).collect();
+        vec![Item::View(Box::new(View { blocks, expected_order, ..*view }))]
+    };
+    let fine = read(log.clone().into_iter().flat_map(halves).collect());
+    let (fine, coarse) = (Workload::new(&fine, 2).unwrap(), Workload::new(&read(log), 2).unwrap());
+    assert_eq!(fine.blocks, coarse.blocks);
+    let blocks = |workload: &Workload| -> Vec<BlockId> { workload.cycles[0].iter().map(|step| step.block).collect() };
+    assert_eq!(blocks(&fine), blocks(&coarse));
+}
+
+#[test]
+fn what_later_cycles_leave_out_is_not_used() {
+    let order: Vec<BlockId> = (0..1000).collect();
+    let mut program = Program::cyclic(order.clone(), &order, 10);
+    program.cycles[1..].iter_mut().for_each(|cycle| cycle.retain(|step| !(300..400).contains(&step.block)));
+    let (_, log) = program.run(&mut Learned::default(), program.bytes() / 2, 2);
+    let workload = Workload::new(&read(log), 6).unwrap();
+    let used = workload.cycles[0].iter().filter(|step| (300..400).contains(&step.block)).count();
+    // Those that stay in memory unused are indistinguishable from those that are used there.
+    assert!(used <= 60 && workload.cycles[0].len() == 900 + used, "{used}");
+}
+
+#[test]
+fn a_short_log_is_refused() {
+    let order: Vec<BlockId> = (0..100).collect();
+    let program = Program::cyclic(order.clone(), &order, 3);
+    let (_, log) = program.run(&mut Learned::default(), 70 * FRAME, 1);
+    let recording = read(log);
+    assert_eq!(Workload::new(&recording, 5).unwrap_err(), Unusable::Cycles { whole: 1, skipped: 1 });
+    assert!(Workload::new(&Recording::default(), 0).is_err());
+}
+
+#[test]
+fn the_drive_is_found_in_the_reads() {
+    let order: Vec<BlockId> = (0..1000).collect();
+    let program = Program::cyclic(order.clone(), &order, 6);
+    let (_, log) = program.run(&mut Learned::default(), program.bytes() / 2, 2);
+    let found = drive::measured(&read(log).reads).unwrap();
+    assert_near(found.bytes_per_s, drive().bytes_per_s, 0.03, "rate");
+    assert_near(found.latency_ns as f64, drive().latency_ns as f64, 0.2, "latency");
+    assert!((15..=18).contains(&found.queue_depth), "{found:?}");
+    assert_eq!(drive::measured(&[]), None);
+}
+
+#[test]
+fn drives_are_told_in_words() {
+    let told = |text: &str| text.parse::<drive::Choice>();
+    let drive = Drive { bytes_per_s: 8e8, latency_ns: 100_000, queue_depth: 32 };
+    assert_eq!(told("800MB/s:100us:32"), Ok(drive::Choice::Told(drive)));
+    assert_eq!(told("800MB:0.1ms:32"), Ok(drive::Choice::Told(drive)));
+    assert_eq!(told("Measured"), Ok(drive::Choice::Measured));
+    let Ok(drive::Choice::Told(short)) = told("1GB/s") else { panic!("a rate alone is a drive") };
+    assert_eq!((short.bytes_per_s, short.queue_depth), (1e9, 16));
+    for text in ["", "fast", "0", "1GB/s:5", "1GB/s:5us:0", "1GB/s:5us:1:1", "1GB/s:-5us"] {
+        assert!(told(text).is_err(), "{text}");
+    }
+}
+
+fn report() -> report::Report {
+    let order: Vec<BlockId> = (0..300).collect();
+    let program = Program::cyclic(order.clone(), &order, 8);
+    let (_, log) = program.run(&mut Learned::default(), program.bytes() / 2, 2);
+    let recording = read(log);
+    let workload = Workload::new(&recording, 2).unwrap();
+    let memories = [10, 50, 100].map(|percent| program.bytes() * percent / 100);
+    let policies = [Contender::Belady, Contender::Learned, Contender::Lru, Contender::Mru];
+    let drives = [drive(), Drive { bytes_per_s: 3e9, ..drive() }];
+    let bench = Bench::new(&workload, 4, Some(128 << 10));
+    let ticks = std::sync::atomic::AtomicUsize::new(0);
+    let done = matrix::run(&bench, &matrix::cases(&memories, &policies, &drives), || {
+        ticks.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+    });
+    assert_eq!((done.len(), ticks.into_inner()), (24, 24));
+    let header = crate::trace::Header { strategy: "learned".into(), ..Default::default() };
+    let recorded = report::Recorded::new("run.log".into(), &header, &workload, drive::measured(&recording.reads), 7);
+    report::Report::new(recorded, done)
+}
+
+#[test]
+fn the_bound_bounds_and_every_policy_has_its_place() {
+    let report = report();
+    for drive in report.drives() {
+        for memory_bytes in report.memories() {
+            let of = |policy| report.outcome(&Case { memory_bytes, policy, drive });
+            let bound = of(Contender::Belady).unwrap();
+            for policy in [Contender::Learned, Contender::Lru, Contender::Mru] {
+                let Some(outcome) = of(policy) else { continue };
+                assert!(outcome.tokens_per_s <= bound.tokens_per_s * 1.001, "{policy}: {outcome:?} {bound:?}");
+                assert!(outcome.read_bytes >= bound.read_bytes * 0.99, "{policy}: {outcome:?} {bound:?}");
+                assert!((0.0..=1.0).contains(&outcome.hit_ratio) && (0.0..=1.0).contains(&outcome.stall_share));
+            }
+        }
+        let [tenth, half, whole] = report.memories()[..] else { panic!("three sizes") };
+        let of = |memory_bytes, policy| report.outcome(&Case { memory_bytes, policy, drive });
+        let (lru, mru) = (of(half, Contender::Lru).unwrap(), of(half, Contender::Mru).unwrap());
+        assert!(lru.hit_ratio == 0.0 && mru.hit_ratio > 0.48, "{lru:?} {mru:?}");
+        assert_eq!(of(whole, Contender::Lru).unwrap().read_bytes, 0.0);
+        // 30 frames: fewer than the pager needs besides rows and experts, which this model does not have.
+        assert!(of(tenth, Contender::Learned).is_some());
+    }
+}
+
+#[test]
+fn tables_and_pictures_show_every_case() {
+    let report = report();
+    let text = table::terminal(&report);
+    for told in ["run.log: strategy learned", "800.00 MB/s, 150 us, depth 16", "3.00 GB/s", "(50 %)", "mru", "lost 7"] {
+        assert!(text.contains(told), "{told}\n{text}");
+    }
+    let picture = svg::draw(&report).unwrap();
+    for told in ["tokens per second", "GB read per token", "memory for the model, GB", "belady", "3.00 GB/s"] {
+        assert!(picture.contains(told), "{told}");
+    }
+    // A dot for each case in each of the two charts.
+    assert_eq!(picture.matches("<circle").count(), 2 * report.cases.len());
+    let json: serde_json::Value = serde_json::to_value(&report).unwrap();
+    assert_eq!(json["cases"].as_array().unwrap().len(), 24);
+    assert_eq!(json["cases"][0]["policy"], "belady");
+    assert!(json["cases"][0]["tokens_per_s"].is_number() && json["recorded"]["drive"]["bytes_per_s"].is_number());
+}
+
+#[test]
+fn too_little_memory_for_the_pager_is_told() {
+    let order: Vec<BlockId> = (0..300).collect();
+    let program = Program::cyclic(order.clone(), &order, 6);
+    let (_, log) = program.run(&mut Learned::default(), program.bytes() / 2, 1);
+    let workload = Workload::new(&read(log), 2).unwrap();
+    let bench = Bench::new(&workload, 2, None);
+    let case = Case { memory_bytes: 15 * FRAME, policy: Contender::Learned, drive: drive() };
+    assert_eq!(bench.run(&case), Err(case::Failed::Budget(16 * FRAME)));
+    assert!(bench.run(&Case { policy: Contender::Lru, ..case }).is_ok());
+}
