@@ -13,7 +13,8 @@
 //! keeps what was learned about that for the next start, [`budget`] says how large the pool may be,
 //! [`stats`] is what a run reports at its end, [`status`] what it shows while it runs. [`synth`]
 //! writes random-weight models, [`drive`] measures what the drive can do, [`sim`] drives policies
-//! without a kernel, [`bench`] compares runs, [`launch`] starts programs under the library, [`cli`] is
+//! without a kernel, [`replay`] drives them with recorded runs, [`plan`] estimates without a run,
+//! [`bench`] compares runs, [`launch`] starts programs under the library, [`cli`] is
 //! the command line tool.
 
 pub mod bench;
@@ -26,7 +27,9 @@ pub mod gguf;
 pub mod launch;
 pub mod orders;
 pub mod pager;
+pub mod plan;
 pub mod policy;
+pub mod replay;
 pub mod sim;
 pub mod stats;
 pub mod status;

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use crate::gguf::{Model, Role};
+use crate::gguf::{Model, TokenReads};
 
 /// What one decoded token reads of a model.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -16,23 +16,8 @@ pub struct Cycle {
 /// The cycle of a model given as its shards. Row tables count for nothing (a token reads one row),
 /// a tied embedding in full, layers that ordinary decoding does not read not at all.
 pub fn cycle(shards: &[Model]) -> Cycle {
-    let references: Vec<&Model> = shards.iter().collect();
-    let tied = crate::gguf::tied_embeddings_of_shards(&references);
-    let unread_from = shards.iter().find_map(|shard| {
-        let layers = shard.block_count.filter(|_| shard.nextn_layers > 0)?;
-        layers.checked_sub(shard.nextn_layers)
-    });
-    let mut cycle = Cycle { bytes: 0, has_experts: false };
-    for (shard, tensor) in shards.iter().flat_map(|shard| shard.tensors.iter().map(move |tensor| (shard, tensor))) {
-        let unread = unread_from.zip(tensor.layer).is_some_and(|(first, layer)| layer >= first);
-        let whole_table = tied && tensor.name == "token_embd.weight";
-        if matches!(tensor.role, Role::Experts { .. }) {
-            cycle.has_experts = true;
-        } else if !unread && (whole_table || !shard.reads_rows(tensor)) {
-            cycle.bytes += tensor.bytes;
-        }
-    }
-    cycle
+    let reads = TokenReads::of(&shards.iter().collect::<Vec<_>>());
+    Cycle { bytes: reads.dense_bytes, has_experts: reads.expert_bytes > 0 }
 }
 
 impl Cycle {

@@ -12,7 +12,7 @@ use comfy_table::{CellAlignment, Table};
 use serde::Serialize;
 
 use crate::config::ByteSize;
-use crate::gguf::{Model, Role, Value, decode_order_of_shards, shard_paths, tied_embeddings_of_shards};
+use crate::gguf::{Model, Role, TokenReads, Value, decode_order_of_shards, shard_paths, tied_embeddings_of_shards};
 
 /// Arguments of `ggpager inspect`.
 #[derive(clap::Args)]
@@ -135,46 +135,28 @@ fn report(paths: &[PathBuf], shards: &[Model]) -> Report {
 
 fn summary(shards: &[&Model]) -> Summary {
     let first = shards[0];
-    let used = first.expert_used_count.unwrap_or(0);
-    let tied = tied_embeddings_of_shards(shards);
+    let reads = TokenReads::of(shards);
     let mut summary = Summary {
         architecture: first.arch.clone(),
         name: first.name.clone(),
         file_type: first.file_type,
         layers: first.block_count,
         expert_count: first.expert_count.unwrap_or(0),
-        expert_used_count: used,
+        expert_used_count: first.expert_used_count.unwrap_or(0),
         file_bytes: shards.iter().map(|model| model.file_bytes).sum(),
         tensor_bytes: 0,
-        tied_embeddings: tied,
+        tied_embeddings: tied_embeddings_of_shards(shards),
         role_bytes: BTreeMap::new(),
-        dense_bytes_per_token: 0,
-        expert_bytes: 0,
-        expert_bytes_per_token: 0,
-        row_table_bytes: 0,
-        row_bytes_per_token: 0,
-        unread_bytes: 0,
+        dense_bytes_per_token: reads.dense_bytes,
+        expert_bytes: reads.expert_bytes,
+        expert_bytes_per_token: reads.active_expert_bytes,
+        row_table_bytes: reads.row_table_bytes,
+        row_bytes_per_token: reads.row_bytes,
+        unread_bytes: reads.unread_bytes,
     };
     for tensor in shards.iter().flat_map(|model| &model.tensors) {
         summary.tensor_bytes += tensor.bytes;
         *summary.role_bytes.entry(tensor.role.as_str()).or_default() += tensor.bytes;
-        let unread = first.unread_from().zip(tensor.layer).is_some_and(|(from, layer)| layer >= from);
-        let whole = tied && tensor.name == "token_embd.weight";
-        match tensor.role {
-            _ if unread => summary.unread_bytes += tensor.bytes,
-            Role::Experts { count, slice_bytes } => {
-                // One tensor an expert: only the share of those that are used is read.
-                let all = if count == 1 { summary.expert_count.max(1) } else { count };
-                summary.expert_bytes += tensor.bytes;
-                let whole_matrix = slice_bytes.saturating_mul(used.min(all).into());
-                summary.expert_bytes_per_token += whole_matrix / u64::from(all / count).max(1);
-            }
-            Role::TokenEmbedding | Role::PositionalEmbedding if !whole => {
-                summary.row_table_bytes += tensor.bytes;
-                summary.row_bytes_per_token += tensor.row_bytes();
-            }
-            _ => summary.dense_bytes_per_token += tensor.bytes,
-        }
     }
     summary
 }

@@ -3,7 +3,9 @@
 mod bench;
 mod doctor;
 mod inspect;
+mod plan;
 mod run;
+mod simulate;
 mod synth;
 mod top;
 
@@ -33,6 +35,10 @@ enum Verb {
     Top(top::Args),
     /// Compare stock and paged runs in interleaved rounds against the roofline.
     Bench(Box<bench::Args>),
+    /// Replay a fault log with other memory sizes, policies and drives.
+    Simulate(simulate::Args),
+    /// Say what to expect of a model on this machine, and what a target would take.
+    Plan(plan::Args),
 }
 
 /// Parses the command line, runs the verb, and gives its exit code: the verb's own, or 1 after an
@@ -48,6 +54,8 @@ pub fn main() -> ExitCode {
         Verb::Synth(args) => synth::run(args),
         Verb::Top(args) => top::run(args),
         Verb::Bench(args) => bench::run(*args),
+        Verb::Simulate(args) => simulate::run(args),
+        Verb::Plan(args) => plan::run(args),
     };
     done.unwrap_or_else(|error| {
         eprintln!("ggpager: {error:#}");

@@ -6,7 +6,7 @@
 //! cannot be read this way is paged in plain file order.
 //!
 //! [`Model::read`] parses a header, [`decode_order`] says in which order a decoded token reads the
-//! tensors, [`shard_paths`] finds the other files of a split model.
+//! tensors, [`TokenReads`] how much of them, [`shard_paths`] finds the other files of a split model.
 
 mod error;
 mod ggml_type;
@@ -19,6 +19,7 @@ mod split;
 mod tensor;
 #[cfg(test)]
 mod tests;
+mod token;
 
 pub use error::Error;
 pub use ggml_type::{BadType, GgmlType};
@@ -28,3 +29,4 @@ pub use prior::{decode_order, decode_order_of_shards, tied_embeddings_of_shards}
 pub use source::ReadAt;
 pub use split::{ShardName, model_bytes, shard_paths};
 pub use tensor::{Extent, Role, Tensor};
+pub use token::TokenReads;
