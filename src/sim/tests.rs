@@ -151,19 +151,20 @@ fn a_small_model_stays_whole_and_shards_follow_each_other() {
 
 #[test]
 fn blocks_that_no_order_knows_do_not_take_each_others_frames() {
-    // The order fits, and experts fill the rest of the pool; two blocks by turns are outside of the order.
+    // The order fits, and experts fill the rest of the pool; pairs of blocks by turns are outside of the order.
     let block = Block { view: 0, offset: 0, len: FRAME as u32, frame_bytes: FRAME as u32, role: Role::Cyclic };
     let slice = Block { len: 262_144, frame_bytes: 262_144, role: Role::Expert { layer: 0 }, ..block };
     let mut table = BlockTable::default();
     table.set_budget(300 * FRAME);
-    let ids = table.add(&[vec![block; 152], vec![slice; 2000]].concat());
+    let ids = table.add(&[vec![block; 230], vec![slice; 2000]].concat());
     let mut policy = Readahead::default();
     policy.mapped(&table, ids, &(0..150).collect::<Vec<_>>());
-    let blocks = (0..150).chain(152..2152).chain([150, 151].repeat(100));
-    let script: Vec<Step> = blocks.map(|block| Step { block, compute_ns: 1000 }).collect();
+    let pairs = (150..230).step_by(2).flat_map(|id| [id, id + 1].repeat(20));
+    let script: Vec<Step> =
+        (0..150).chain(230..2230).chain(pairs).map(|block| Step { block, compute_ns: 1000 }).collect();
     let count = script.len();
     let totals = run(table, &mut policy, &scenario(script, 1), count).unwrap();
-    assert!(totals[0].demand <= 2000 + 150 + 2 && totals[0].lost == 0, "{:?}", totals[0]);
+    assert!(totals[0].demand <= 2000 + 150 + 2 * 80 && totals[0].lost == 0, "{:?}", totals[0]);
 }
 
 #[test]
