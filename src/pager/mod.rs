@@ -62,6 +62,14 @@ pub enum MapError {
     /// The ordinary mapping serves this file best, because the model fits; [`Pager::load`] can fill it.
     #[error("the model fits")]
     Fits(Box<load::Fitting>),
+    /// A limit leaves too little address space.
+    #[error("{} of address space are left, {} are wanted, see `ulimit -v`", ByteSize(*left), ByteSize(*wanted))]
+    AddressSpace {
+        /// What the process may still take, in bytes.
+        left: u64,
+        /// What is wanted, in bytes.
+        wanted: u64,
+    },
     /// A system call failed.
     #[error("{call}: {source}")]
     Sys {
@@ -131,6 +139,12 @@ impl Pager {
             return Err(MapError::Fits(Box::new(Fitting { file, pieces, offset, len, model_bytes, memory })));
         }
         let budget_bytes = budget::resolve(self.settings.budget, model_bytes, &memory);
+        let wanted = region::wanted_bytes(len as u64, budget_bytes);
+        match region::left_bytes() {
+            Ok(Some(left)) if left < wanted => return Err(MapError::AddressSpace { left, wanted }),
+            Ok(_) => {}
+            Err(source) => return Err(MapError::Sys { call: "the size of the process", source }),
+        }
         if link.is_none() {
             *link = Some(
                 Link::start(&self.settings, &self.parts, &self.board)

@@ -9,11 +9,16 @@ use std::ops::Range;
 use std::os::fd::BorrowedFd;
 
 use rustix::mm::{Advice, MapFlags, ProtFlags};
+use rustix::process::{Resource, getrlimit};
 
 /// Size of a transparent huge page on x86-64 and (with 4 KiB pages) AArch64.
 pub const HUGE: usize = 2 << 20;
 /// Size of a page.
 pub const PAGE: usize = 4096;
+
+/// Address space that the pager takes beside view and pool, in bytes: slots are reserved in chunks, and
+/// each of its threads has a stack and an arena. A part of it is left to the program.
+const BESIDE_BYTES: u64 = 2 << 30;
 
 /// Rounds up to whole pages.
 pub const fn page_ceil(bytes: usize) -> usize {
@@ -80,6 +85,23 @@ impl Drop for Region {
     fn drop(&mut self) {
         let _ = unmap(self.range());
     }
+}
+
+/// Address space for a view and a pool of so many bytes, with all that comes with them. Whoever takes
+/// more than there is makes the program's own calls fail.
+pub fn wanted_bytes(view_bytes: u64, pool_bytes: u64) -> u64 {
+    view_bytes.saturating_add(pool_bytes).saturating_add(BESIDE_BYTES)
+}
+
+/// How much address space the process may still take, in bytes, by RLIMIT_AS (see getrlimit(2)); `None`
+/// where nothing limits it.
+pub fn left_bytes() -> io::Result<Option<u64>> {
+    let Some(limit) = getrlimit(Resource::As).current else { return Ok(None) };
+    // The first field of statm is the size in pages, see proc_pid_statm(5).
+    let statm = std::fs::read_to_string("/proc/self/statm")?;
+    let pages = statm.split(' ').next().and_then(|field| field.parse::<u64>().ok());
+    let pages = pages.ok_or_else(|| io::Error::other(format!("/proc/self/statm is {statm:?}")))?;
+    Ok(Some(limit.saturating_sub(pages * PAGE as u64)))
 }
 
 /// munmap(2); an empty range is fine.

@@ -6,6 +6,7 @@ use std::path::Path;
 use super::report::{Check, Status};
 use super::userfaultfd::Access;
 use crate::config::FillRung;
+use crate::pager::region;
 
 /// The way out of a container's system call filter, which no sysctl can lift.
 const UNCONFINED: &str = "start the container with --security-opt seccomp=unconfined";
@@ -100,7 +101,7 @@ pub fn address_space(model_bytes: u64) -> Option<Check> {
     let name = "address space";
     let limit = rustix::process::getrlimit(rustix::process::Resource::As).current;
     // The view, and a pool of at most the same size.
-    if let Some(limit) = limit.filter(|limit| *limit < model_bytes.saturating_mul(2)) {
+    if let Some(limit) = limit.filter(|limit| *limit < region::wanted_bytes(model_bytes, model_bytes)) {
         let finding = format!("limited to {}: too little for view and pool", crate::config::ByteSize(limit));
         return Some(check(name, Status::Fail, finding, Some("ulimit -v unlimited")));
     }
