@@ -22,10 +22,15 @@ use super::pool::Pool;
 use super::{Fill, Frame, Place, until_done};
 use crate::config::FillRung;
 
+/// Smaller frames are not prepared: asking a thread for one costs as much as zeroing it.
+const PREPARED_MIN_BYTES: usize = 64 << 10;
+
 /// See the module's page.
 pub struct Flip {
     uffd: Arc<Uffd>,
     pool: Pool,
+    /// The size of the latest frame that a whole block was read into: the next is likely to be like it.
+    latest_bytes: usize,
 }
 
 impl Flip {
@@ -34,7 +39,7 @@ impl Flip {
         if !uffd.has(feature::MOVE) {
             return Err(io::Error::new(io::ErrorKind::Unsupported, "this kernel has no UFFDIO_MOVE (Linux 6.8)"));
         }
-        Ok(Flip { uffd, pool: Pool::default() })
+        Ok(Flip { uffd, pool: Pool::default(), latest_bytes: HUGE })
     }
 
     fn empty_slot(&mut self, bytes: usize) -> io::Result<u32> {
@@ -79,6 +84,9 @@ impl Fill for Flip {
     fn close(&mut self, _range: Range<usize>) {}
 
     fn acquire(&mut self, place: &Place) -> io::Result<Frame> {
+        if place.len == place.frame_bytes {
+            self.latest_bytes = place.frame_bytes;
+        }
         let uffd = &self.uffd;
         let mut take = |bytes| self.pool.take_full(bytes, |chunk| uffd.register(chunk, Track::MoveTarget));
         // Without room for slots of that size one of the frame's size does.
@@ -145,9 +153,12 @@ impl Fill for Flip {
     }
 
     fn prepare(&mut self, room_bytes: u64) {
-        let uffd = &self.uffd;
-        // Refused here, it is refused where it is needed, and reported there.
-        let _ = self.pool.prepare(HUGE, room_bytes, |chunk| uffd.register(chunk, Track::MoveTarget));
+        self.pool.grant(room_bytes);
+        if self.latest_bytes >= PREPARED_MIN_BYTES {
+            let uffd = &self.uffd;
+            // Refused here, it is refused where it is needed, and reported there.
+            let _ = self.pool.prepare(self.latest_bytes, |chunk| uffd.register(chunk, Track::MoveTarget));
+        }
     }
 
     fn cpu_ns(&self) -> u64 {

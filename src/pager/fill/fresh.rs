@@ -17,6 +17,8 @@ use super::super::region::populate;
 
 /// More threads would only take processors from the program.
 const THREADS_MAX: usize = 4;
+/// They call little.
+const STACK_BYTES: usize = 64 << 10;
 
 /// What a thread says of a slot.
 type Made = (u32, io::Result<()>);
@@ -31,8 +33,9 @@ pub struct Fresh {
 }
 
 impl Fresh {
-    /// Starts one thread for each processor, within reason. They inherit the mask of signals.
-    pub fn start() -> io::Result<Fresh> {
+    /// Starts one thread for each processor, within reason, or as many as can be had. They inherit the
+    /// mask of signals.
+    pub fn start() -> Fresh {
         let (ask, asked) = unbounded::<(u32, Range<usize>)>();
         let (tell, made) = unbounded();
         let cpu_ns = Arc::new(AtomicU64::new(0));
@@ -50,9 +53,21 @@ impl Fresh {
                     }
                 }
             };
-            fresh.threads.push(std::thread::Builder::new().name("ggpager-fresh".into()).spawn(serve)?);
+            let thread = std::thread::Builder::new().name("ggpager-fresh".into()).stack_size(STACK_BYTES);
+            match thread.spawn(serve) {
+                Ok(thread) => fresh.threads.push(thread),
+                Err(error) => {
+                    log::debug!("{} threads make memory ready: {error}", fresh.threads.len());
+                    break;
+                }
+            }
         }
-        Ok(fresh)
+        fresh
+    }
+
+    /// Whether there is any thread to ask.
+    pub fn is_there(&self) -> bool {
+        !self.threads.is_empty()
     }
 
     /// Asks for memory in `range`, which is `slot`'s and nobody touches until it is [made](Fresh::made).
@@ -74,11 +89,6 @@ impl Fresh {
         let made = self.made.try_recv().ok();
         self.pending -= usize::from(made.is_some());
         made
-    }
-
-    /// Slots that are asked for and not taken.
-    pub fn pending(&self) -> usize {
-        self.pending
     }
 
     /// CPU time of the threads so far, in nanoseconds.

@@ -87,7 +87,7 @@ pub trait Fill {
     /// Bytes of memory that no block holds.
     fn spare_bytes(&self) -> u64;
 
-    /// Foretells that frames for huge blocks will be acquired, and that `room_bytes` may be added to what
+    /// Foretells that more frames will be acquired, for which memory of `room_bytes` may be added to what
     /// there is: a rung whose frames take long to make has some made ready.
     fn prepare(&mut self, room_bytes: u64) {
         let _ = room_bytes;

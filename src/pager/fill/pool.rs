@@ -10,6 +10,7 @@
 //!
 //! Invariants: a slot is in exactly one of `full`, `empty`, with the threads that prepare it, or in a
 //! block's hands; slots in hand have memory. A slot that is being prepared counts as spare memory.
+//! The sum of all memory grows only by what has been [granted](Pool::grant).
 
 use std::io;
 use std::ops::Range;
@@ -32,6 +33,8 @@ struct Class {
     chunks: Vec<Region>,
     full: Vec<u32>,
     empty: Vec<u32>,
+    /// Slots with the threads that prepare them.
+    pending: usize,
 }
 
 impl Class {
@@ -49,6 +52,7 @@ pub struct Pool {
     fresh: Option<Fresh>,
     classes: Vec<Class>,
     spare_bytes: u64,
+    room_bytes: u64,
 }
 
 impl Pool {
@@ -67,9 +71,14 @@ impl Pool {
         self.class_of(slot).range(slot & ((1 << CLASS_SHIFT) - 1)).start
     }
 
-    /// A slot with memory: a spare one, else one with fresh memory, for which spare memory of other
-    /// classes is then freed so that the sum does not grow while there is any. `on_chunk` sees each new
-    /// chunk of address space before its first use.
+    /// From now on memory of `room_bytes` may be added to what there is.
+    pub fn grant(&mut self, room_bytes: u64) {
+        self.room_bytes = room_bytes;
+    }
+
+    /// A slot with memory: a spare one, else one with fresh memory. Beyond what is granted, spare memory
+    /// of other classes is then freed so that the sum does not grow while there is any. `on_chunk` sees
+    /// each new chunk of address space before its first use.
     pub fn take_full(
         &mut self,
         slot_bytes: usize,
@@ -83,8 +92,9 @@ impl Pool {
                 return Ok(slot_number(class, index));
             }
             // What is being prepared counts already: memory beside it could be too much.
-            let Some((slot, result)) = self.fresh.as_mut().and_then(Fresh::made) else { break };
-            self.prepared(slot, result);
+            if self.classes[class].pending == 0 || !self.wait() {
+                break;
+            }
         }
         let slot = self.take_empty(slot_bytes, on_chunk)?;
         let range = self.classes[class].range(slot & ((1 << CLASS_SHIFT) - 1));
@@ -96,32 +106,34 @@ impl Pool {
             }
             _ => {
                 // Not before it is sure that fresh memory can be had.
-                self.free_spare(self.spare_bytes.saturating_sub(slot_bytes as u64));
+                let excess = (slot_bytes as u64).saturating_sub(self.room_bytes);
+                self.room_bytes = self.room_bytes.saturating_sub(slot_bytes as u64);
+                self.free_down_to(self.spare_bytes.saturating_sub(excess));
                 Ok(slot)
             }
         }
     }
 
-    /// Has memory made ready for slots of `slot_bytes`, as far as `room_bytes` more may be used.
+    /// Has memory made ready for slots of `slot_bytes`, within what is granted.
     pub fn prepare(
         &mut self,
         slot_bytes: usize,
-        room_bytes: u64,
         mut on_chunk: impl FnMut(Range<usize>) -> io::Result<()>,
     ) -> io::Result<()> {
         self.collect();
-        let mut room = room_bytes;
-        while room >= slot_bytes as u64 && self.ahead_bytes(slot_bytes) + slot_bytes <= AHEAD_BYTES {
-            if self.fresh.is_none() {
-                self.fresh = Some(Fresh::start()?);
+        let class = self.class_index(slot_bytes);
+        while self.room_bytes >= slot_bytes as u64 && self.ahead_bytes(class) + slot_bytes <= AHEAD_BYTES {
+            if !self.fresh.get_or_insert_with(Fresh::start).is_there() {
+                break;
             }
             let slot = self.take_empty(slot_bytes, &mut on_chunk)?;
             let range = self.class_of(slot).range(slot & ((1 << CLASS_SHIFT) - 1));
             if let Some(fresh) = &mut self.fresh {
                 fresh.ask(slot, range);
             }
+            self.classes[class].pending += 1;
             self.spare_bytes += slot_bytes as u64;
-            room -= slot_bytes as u64;
+            self.room_bytes -= slot_bytes as u64;
         }
         Ok(())
     }
@@ -131,11 +143,10 @@ impl Pool {
         self.fresh.as_ref().map_or(0, Fresh::cpu_ns)
     }
 
-    /// Bytes of slots of `slot_bytes` that have memory or are being prepared.
-    fn ahead_bytes(&mut self, slot_bytes: usize) -> usize {
-        let class = self.class_index(slot_bytes);
-        let pending = self.fresh.as_ref().map_or(0, Fresh::pending);
-        (self.classes[class].full.len() + pending) * slot_bytes
+    /// Bytes of slots of a class that have memory or are being prepared.
+    fn ahead_bytes(&self, class: usize) -> usize {
+        let class = &self.classes[class];
+        (class.full.len() + class.pending) * class.slot_bytes
     }
 
     /// Takes in the slots that have been prepared.
@@ -145,7 +156,15 @@ impl Pool {
         }
     }
 
+    /// Waits until one more slot has been prepared; false when none is being prepared.
+    fn wait(&mut self) -> bool {
+        let made = self.fresh.as_mut().and_then(Fresh::made);
+        made.map(|(slot, result)| self.prepared(slot, result)).is_some()
+    }
+
     fn prepared(&mut self, slot: u32, result: io::Result<()>) {
+        let class = self.class_of_mut(slot);
+        class.pending -= 1;
         self.spare_bytes -= self.slot_bytes(slot) as u64;
         // Without memory the next to need it hears why.
         if result.is_ok() { self.put_full(slot) } else { self.put_empty(slot) }
@@ -189,14 +208,16 @@ impl Pool {
         let _ = advise(range, Advice::LinuxDontNeed);
     }
 
-    /// Frees spare memory until at most `keep_bytes` of it are left.
+    /// Frees spare memory until at most `keep_bytes` of it are left, and takes back what was granted.
     pub fn free_spare(&mut self, keep_bytes: u64) {
+        self.room_bytes = 0;
+        self.free_down_to(keep_bytes);
+    }
+
+    fn free_down_to(&mut self, keep_bytes: u64) {
         self.collect();
         self.free_full(keep_bytes);
-        while self.spare_bytes > keep_bytes
-            && let Some((slot, result)) = self.fresh.as_mut().and_then(Fresh::made)
-        {
-            self.prepared(slot, result);
+        while self.spare_bytes > keep_bytes && self.wait() {
             self.free_full(keep_bytes);
         }
     }
@@ -215,7 +236,8 @@ impl Pool {
     fn class_index(&mut self, slot_bytes: usize) -> usize {
         self.classes.iter().position(|class| class.slot_bytes == slot_bytes).unwrap_or_else(|| {
             assert!(self.classes.len() < 1 << (32 - CLASS_SHIFT), "frame sizes exhausted");
-            self.classes.push(Class { slot_bytes, chunks: Vec::new(), full: Vec::new(), empty: Vec::new() });
+            let (chunks, full, empty) = Default::default();
+            self.classes.push(Class { slot_bytes, chunks, full, empty, pending: 0 });
             self.classes.len() - 1
         })
     }
@@ -242,21 +264,27 @@ mod tests {
         Ok(())
     }
 
+    fn prepared(room_bytes: u64) -> Pool {
+        let mut pool = Pool::default();
+        pool.grant(room_bytes);
+        pool.prepare(HUGE, any_chunk).unwrap();
+        pool
+    }
+
     #[test]
     fn slots_are_prepared_within_the_room_and_the_lookahead() {
-        let mut pool = Pool::default();
-        pool.prepare(HUGE, 3 * HUGE as u64 + 1, any_chunk).unwrap();
+        let mut pool = prepared(3 * HUGE as u64 + 1);
         assert_eq!(pool.spare_bytes(), 3 * HUGE as u64);
-        pool.prepare(HUGE, u64::MAX, any_chunk).unwrap();
-        assert_eq!(pool.spare_bytes(), AHEAD_BYTES as u64);
-        pool.prepare(HUGE, u64::MAX, any_chunk).unwrap();
-        assert_eq!(pool.spare_bytes(), AHEAD_BYTES as u64);
+        for _ in 0..2 {
+            pool.grant(u64::MAX);
+            pool.prepare(HUGE, any_chunk).unwrap();
+            assert_eq!(pool.spare_bytes(), AHEAD_BYTES as u64);
+        }
     }
 
     #[test]
     fn a_prepared_slot_has_memory_and_is_taken_before_any_other() {
-        let mut pool = Pool::default();
-        pool.prepare(HUGE, 2 * HUGE as u64, any_chunk).unwrap();
+        let mut pool = prepared(2 * HUGE as u64);
         for left in [1, 0] {
             let slot = pool.take_full(HUGE, any_chunk).unwrap();
             assert!(is_resident(pool.addr(slot)) && is_resident(pool.addr(slot) + HUGE - PAGE));
@@ -271,8 +299,7 @@ mod tests {
 
     #[test]
     fn an_empty_slot_is_none_that_is_being_prepared() {
-        let mut pool = Pool::default();
-        pool.prepare(HUGE, u64::MAX, any_chunk).unwrap();
+        let mut pool = prepared(u64::MAX);
         let empty = pool.take_empty(HUGE, any_chunk).unwrap();
         for _ in 0..AHEAD_BYTES / HUGE {
             assert_ne!(pool.take_full(HUGE, any_chunk).unwrap(), empty);
@@ -282,13 +309,27 @@ mod tests {
 
     #[test]
     fn what_is_prepared_is_freed_as_well() {
-        let mut pool = Pool::default();
-        pool.prepare(HUGE, u64::MAX, any_chunk).unwrap();
+        let mut pool = prepared(u64::MAX);
         pool.free_spare(HUGE as u64);
         assert_eq!(pool.spare_bytes(), HUGE as u64);
+        pool.prepare(HUGE, any_chunk).unwrap();
+        assert_eq!(pool.spare_bytes(), HUGE as u64, "nothing is granted any more");
         pool.free_spare(0);
         assert_eq!(pool.spare_bytes(), 0);
         let empty = pool.take_empty(HUGE, any_chunk).unwrap();
         assert!(!is_resident(pool.addr(empty)));
+    }
+
+    #[test]
+    fn another_size_neither_waits_for_what_is_prepared_nor_frees_it_while_there_is_room() {
+        let small = HUGE / 8;
+        let mut pool = prepared(2 * HUGE as u64 + 2 * small as u64);
+        for _ in 0..2 {
+            pool.take_full(small, any_chunk).unwrap();
+            assert_eq!(pool.spare_bytes(), 2 * HUGE as u64);
+        }
+        // The room is used up: the sum of all memory may not grow by a third one.
+        pool.take_full(small, any_chunk).unwrap();
+        assert_eq!(pool.spare_bytes(), HUGE as u64);
     }
 }
