@@ -1,7 +1,6 @@
 //! `ggpager inspect`: what a model's header says, and in which order its tensors are read.
 
 use std::collections::BTreeMap;
-use std::fs::File;
 use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -11,8 +10,9 @@ use comfy_table::presets::NOTHING;
 use comfy_table::{CellAlignment, Table};
 use serde::Serialize;
 
+use super::model;
 use crate::config::ByteSize;
-use crate::gguf::{Model, Role, TokenReads, Value, decode_order_of_shards, shard_paths, tied_embeddings_of_shards};
+use crate::gguf::{Model, Role, TokenReads, Value, decode_order_of_shards, tied_embeddings_of_shards};
 
 /// Arguments of `ggpager inspect`.
 #[derive(clap::Args)]
@@ -92,14 +92,7 @@ struct TensorRow {
 
 /// Runs the verb.
 pub fn run(args: Args) -> anyhow::Result<ExitCode> {
-    let paths = shard_paths(&args.model);
-    let shards = paths
-        .iter()
-        .map(|path| {
-            let file = File::open(path).with_context(|| format!("cannot open {}", path.display()))?;
-            Model::read(&file).with_context(|| format!("cannot read {}", path.display()))
-        })
-        .collect::<anyhow::Result<Vec<Model>>>()?;
+    let (paths, shards) = model::read(&args.model)?;
     let report = report(&paths, &shards);
     let mut out = io::BufWriter::new(io::stdout().lock());
     let written = if args.json {

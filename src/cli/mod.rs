@@ -5,6 +5,7 @@ mod doctor;
 mod export;
 mod inspect;
 mod kernel_log;
+mod model;
 mod plan;
 mod report;
 mod run;

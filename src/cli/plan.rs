@@ -1,17 +1,17 @@
 //! `ggpager plan`.
 
-use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
 
+use super::model;
 use crate::bench::llama;
 use crate::budget::{self, Memory};
 use crate::config::{BudgetSetting, ByteSize};
 use crate::drive::{self, Options};
-use crate::gguf::{Model, TokenReads, shard_paths};
+use crate::gguf::TokenReads;
 use crate::pager::blocks::EXPERT_BLOCK;
 use crate::plan::compute::{self, Compute};
 use crate::plan::estimate::Ground;
@@ -61,14 +61,7 @@ fn target(text: &str) -> Result<f64, String> {
 
 /// Runs the verb.
 pub fn run(args: Args) -> anyhow::Result<ExitCode> {
-    let paths = shard_paths(&args.model);
-    let shards = paths
-        .iter()
-        .map(|path| {
-            let file = File::open(path).with_context(|| format!("cannot open {}", path.display()))?;
-            Model::read(&file).with_context(|| format!("cannot read {}", path.display()))
-        })
-        .collect::<anyhow::Result<Vec<Model>>>()?;
+    let (paths, shards) = model::read(&args.model)?;
     let reads = TokenReads::of(&shards.iter().collect::<Vec<_>>());
     ensure!(reads.bytes() > 0, "{} holds no tensors that decoding reads", args.model.display());
     let model_bytes: u64 = shards.iter().map(|shard| shard.file_bytes).sum();

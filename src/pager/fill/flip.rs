@@ -169,3 +169,38 @@ impl Fill for Flip {
         self.pool.free_spare(keep_bytes);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::pager::region::PAGE;
+
+    #[test]
+    fn memory_is_made_ready_in_the_size_of_the_latest_whole_block() {
+        let uffd = Uffd::open().map(Arc::new);
+        let mut fill = match uffd.and_then(Flip::new) {
+            Ok(fill) => fill,
+            Err(error) => {
+                eprintln!("skipped: no UFFDIO_MOVE: {error}");
+                assert!(std::env::var_os("GGPAGER_REQUIRE_ALL").is_none());
+                return;
+            }
+        };
+        let view = fill.open_view(0, 4 * HUGE).unwrap();
+        let mut spare_after = |len, frame_bytes, room_bytes| {
+            let place = Place { addr: view.start, len, frame_bytes };
+            let frame = fill.acquire(&place).unwrap();
+            fill.prepare(room_bytes);
+            let spare_bytes = fill.spare_bytes();
+            fill.trim(0);
+            fill.discard(&place, frame);
+            fill.trim(0);
+            spare_bytes
+        };
+        let (small, room) = (HUGE / 8, HUGE as u64 + HUGE as u64 / 2);
+        assert_eq!(spare_after(small, small, room), room);
+        assert_eq!(spare_after(PAGE, HUGE, room), room, "a short block says nothing of the next");
+        assert_eq!(spare_after(HUGE, HUGE, room), HUGE as u64);
+        assert_eq!(spare_after(PAGE, PAGE, room), 0, "too small to be worth it");
+    }
+}
