@@ -259,3 +259,28 @@ impl Stream {
         self.reach = 0;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::policy::{Block, Role};
+
+    #[test]
+    fn what_left_the_window_a_cycle_ago_is_no_miss() {
+        let block = Block { view: 0, offset: 0, len: 4096, frame_bytes: 4096, role: Role::Cyclic };
+        let mut table = BlockTable::default();
+        let ids = table.add(&[block; 100]);
+        let mut stream = Stream::new(ids.clone(), &ids.collect::<Vec<_>>());
+        for id in 0..=10 {
+            assert!(!stream.touched(&table, id, true).missed);
+        }
+        for id in [5, 6] {
+            stream.window.release(&table, id);
+        }
+        assert!(stream.touched(&table, 5, true).missed, "it has left the window five blocks ago");
+        for id in [50, 90] {
+            stream.touched(&table, id, true);
+        }
+        assert!(!stream.touched(&table, 6, true).missed);
+    }
+}
