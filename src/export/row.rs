@@ -30,7 +30,7 @@ pub struct Row {
     pub role: Option<String>,
     /// Its layer, or the router's.
     pub layer: Option<u32>,
-    /// Its expert, or the router's.
+    /// The expert in whose slice the whole block lies, or the router's.
     pub expert: Option<u32>,
     /// The thread.
     pub tid: Option<u32>,

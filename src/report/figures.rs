@@ -7,6 +7,7 @@ use super::bottleneck;
 use super::cycles::Sleep;
 use super::distribution::Distribution;
 use super::how;
+use super::slices::Told;
 use crate::config::ByteSize;
 
 /// One figure of one log.
@@ -258,9 +259,21 @@ fn touches(report: &Report, add: Add) {
 }
 
 fn experts(report: &Report, add: Add) {
+    let Told { layers, told } = report.expert_layers;
+    if layers == 0 && report.experts.is_none() {
+        return;
+    }
+    let from = match (&report.experts, told) {
+        (Some(experts), _) => experts.source.to_owned(),
+        (None, 0) => "nothing: blocks are too large".to_owned(),
+        (None, _) => "nothing: no token after the prompt".to_owned(),
+    };
+    add(how::EXPERTS, "known from", from, "where the uses come from");
+    let text = "each expert has a block that lies within one of its slices; the other layers are left out, unless the \
+                router is known. Smaller blocks: strategy observe with a smaller grain";
+    add(how::EXPERTS, "layers that touches tell", format!("{told} of {layers}"), text);
     let Some(experts) = &report.experts else { return };
     let share = |value: Option<f64>| value.map_or(NONE.to_owned(), percent);
-    add(how::EXPERTS, "known from", experts.source.to_owned(), "where the uses come from");
     let used = format!("{:.1} of {}", experts.per_token, experts.experts);
     add(how::EXPERTS, "used", used, "experts of one layer for one token (one cycle, when known from touches)");
     add(

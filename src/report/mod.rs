@@ -17,16 +17,19 @@ mod figures;
 mod heat;
 mod how;
 mod html;
+mod laps;
 mod plots;
 mod requests;
 mod reuse;
 mod sequence;
 mod sleepers;
+mod slices;
 mod svg;
 mod table;
 #[cfg(test)]
 pub(crate) mod tests;
 mod timeline;
+mod touches;
 mod uniformity;
 
 pub use analysis::Analysis;
@@ -107,6 +110,8 @@ pub struct Report {
     pub pager: Option<Point>,
     /// Mixture of experts.
     pub experts: Option<experts::ExpertUse>,
+    /// In which layers touches tell the experts.
+    pub expert_layers: slices::Told,
     /// Layer by role.
     pub heat: Vec<heat::Cell>,
     /// Cycle by cycle.
