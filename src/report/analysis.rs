@@ -100,35 +100,29 @@ impl Analysis {
     }
 
     fn item(&mut self, item: &Item) {
-        match item {
-            Item::View(view) => {
+        if !matches!(item, Item::Record(Record { event: Event::Cycle { .. }, .. })) {
+            self.release();
+        }
+        if let Item::View(view) = item {
+            self.pass(view.at_ns);
+        }
+        let Some(record) = self.blocks.follow(item) else {
+            let places = self.blocks.places().len();
+            self.usage.resize(places);
+            self.touches.resize(places);
+            return;
+        };
+        self.records += 1;
+        match record.event {
+            Event::Touch { .. } => self.held = Some(record),
+            Event::Cycle { .. } => {
+                // The touch that begins a cycle comes before the word that it has begun.
+                self.pass(self.held.map_or(record.at_ns, |touch| touch.at_ns));
+                self.end_cycle();
                 self.release();
-                self.pass(view.at_ns);
-                self.blocks.map(view);
-                let places = self.blocks.places().len();
-                self.usage.resize(places);
-                self.touches.resize(places);
+                self.laps.told();
             }
-            Item::Record(record) => {
-                self.records += 1;
-                match record.event {
-                    // The touch that begins a cycle comes before the word that it has begun.
-                    Event::Cycle { .. } => {
-                        self.pass(self.held.map_or(record.at_ns, |touch| touch.at_ns));
-                        self.end_cycle();
-                        self.release();
-                        self.laps.told();
-                    }
-                    Event::Touch { .. } => {
-                        self.release();
-                        self.held = Some(*record);
-                    }
-                    _ => {
-                        self.release();
-                        self.record(record);
-                    }
-                }
-            }
+            _ => self.record(&record),
         }
     }
 
@@ -194,9 +188,8 @@ impl Analysis {
             Event::Routed { layer, token, expert } => {
                 self.by_router.used((self.cycle, token), layer, expert, self.blocks.experts());
             }
-            Event::Unmapped { view } => self.blocks.unmap(view),
             // See `item`.
-            Event::Cycle { .. } => {}
+            Event::Cycle { .. } | Event::Unmapped { .. } => {}
             Event::Lost { records } => {
                 self.lost = self.lost.saturating_add(records);
                 // Who woke and what was read is among them.

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use super::slices::{Slices, Told, expert_of};
 use crate::policy::{BlockId, Role};
-use crate::trace::{Tensor, View};
+use crate::trace::{Event, Item, Record, Tensor, View};
 
 /// Index of a place. Places of one view are consecutive, in file order.
 pub type PlaceId = u32;
@@ -88,8 +88,23 @@ fn end_of(tensor: &Tensor) -> u64 {
 type Identity = (String, (u64, u64), i64, u64, u64, usize);
 
 impl Blocks {
-    /// A view was mapped.
-    pub fn map(&mut self, view: &View) {
+    /// Takes in what `item` says of the views; gives the record, if it is one.
+    pub fn follow(&mut self, item: &Item) -> Option<Record> {
+        match item {
+            Item::View(view) => {
+                self.map(view);
+                None
+            }
+            Item::Record(record) => {
+                if let Event::Unmapped { view } = record.event {
+                    self.unmap(view);
+                }
+                Some(*record)
+            }
+        }
+    }
+
+    fn map(&mut self, view: &View) {
         let identity =
             (view.path.clone(), view.inode, view.modified_unix_ns, view.offset, view.bytes, view.blocks.len());
         let first_place = match self.known.get(&identity) {
@@ -106,8 +121,7 @@ impl Blocks {
         self.mapped.insert(view.first_block, Mapped { end, first_place, view: view.number });
     }
 
-    /// A view was unmapped.
-    pub fn unmap(&mut self, view: u32) {
+    fn unmap(&mut self, view: u32) {
         self.mapped.retain(|_, mapped| mapped.view != view);
     }
 

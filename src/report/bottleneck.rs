@@ -7,15 +7,15 @@ use super::requests::Drive;
 
 /// Share of the time without sleeping threads from which on the processor holds the run up.
 const COMPUTE_SHARE: f64 = 0.85;
-/// Share of the best rate from which on the drive's bandwidth does.
+/// Share of the drive's rate from which on the drive's bandwidth does.
 const DRIVE_SHARE: f64 = 0.75;
 /// Reads in flight from which on it can be the bandwidth.
 const IN_FLIGHT: f64 = 2.0;
 
 /// The rule, in words.
 pub const RULE: &str = "compute: no thread sleeps for 85 % of the time. Else fault handling: most of the sleep is for \
-     staged blocks. Else drive bandwidth: while a read is in flight the drive gives at least 75 % of its rate (the best \
-     100 ms, or --drive) and 2 reads are in flight on average. Else synchronous waits: threads sleep on reads that start \
+     staged blocks. Else drive bandwidth: while a read is in flight the drive gives at least 75 % of its rate (--drive, or the \
+     rate while busy) and 2 reads are in flight on average. Else synchronous waits: threads sleep on reads that start \
      too late or too few at a time";
 
 /// What holds a run up.

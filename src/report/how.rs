@@ -11,7 +11,11 @@ pub const SECTIONS: [(&str, &str); 9] = [
     ),
     (SLEEPS, "from the touch to the wake-up of the thread, each thread for itself"),
     (REQUESTS, "each read as it was submitted; latency is from submission to completion as the pager sees it"),
-    (DRIVE, "shares are of the rate given with --drive, or else of the best 100-ms bin of this log"),
+    (
+        DRIVE,
+        "shares are of the rate given with --drive, or else of the rate while busy, or where the drive never was busy for a \
+         second, of the rate while reading",
+    ),
     (
         SEQUENCE,
         "touches in the order of the log; several threads that sleep on one block are one touch; touches of blocks that \

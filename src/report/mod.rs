@@ -10,6 +10,7 @@ mod address;
 mod analysis;
 pub mod blocks;
 mod bottleneck;
+mod busy;
 mod cycles;
 mod distribution;
 mod experts;
@@ -31,6 +32,7 @@ pub(crate) mod tests;
 mod timeline;
 mod touches;
 mod uniformity;
+mod units;
 
 pub use analysis::Analysis;
 pub use html::page;
