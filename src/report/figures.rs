@@ -257,6 +257,10 @@ fn experts(report: &Report, add: Add) {
     );
     add(how::EXPERTS, "used by the token before", share(experts.reused), "share of the uses, in the same layer");
     add(how::EXPERTS, "the same by chance", share(experts.chance), "if experts were chosen independently and alike");
+    let popular = share(experts.chance_by_popularity);
+    add(how::EXPERTS, "the same by popularity", popular, "shared by any two tokens, neighbours or not");
+    let popular = share(experts.by_popularity);
+    add(how::EXPERTS, "foretold by popularity", popular, "hits of as many guesses: the most used so far");
     let before = share(experts.by_previous_token);
     add(
         how::EXPERTS,
