@@ -25,7 +25,7 @@ use crate::trace::{Event, Header, Record, View, Why};
 const PAGE: u64 = 4096;
 
 /// A drive does not overtake a read by so many others: when they end, it has ended.
-const OVERTAKEN_MAX: u32 = 64;
+const OVERTAKEN_MAX: u32 = 32;
 
 /// A fault that may not be over yet.
 #[derive(Debug)]

@@ -169,9 +169,12 @@ fn requests(report: &Report, add: Add) {
     let text = "median of the seconds with reads in flight for at least 95 % of the time, at least half as many as in the \
                 deepest of them";
     add(how::DRIVE, "rate while busy", drive.busy_bytes_per_s.map_or(NONE.to_owned(), rate), text);
-    let (whole, while_reading) = (percent(drive.share), percent(drive.share_while_reading));
-    add(how::DRIVE, "share used", whole, "rate over what the drive can do");
-    add(how::DRIVE, "share while reading", while_reading, "rate while reading over what the drive can do");
+    let share = |value: Option<f64>| value.map_or(NONE.to_owned(), percent);
+    add(how::DRIVE, "share used", share(drive.share), "rate over what the drive can do");
+    let (reading, waiting) = (share(drive.share_while_reading), share(drive.share_while_waiting));
+    add(how::DRIVE, "share while reading", reading, "rate while reading over what the drive can do");
+    let text = "bytes that came while a thread slept on an absent block, over that time and what the drive can do";
+    add(how::DRIVE, "share while a thread waited", waiting, text);
     add(how::DRIVE, "reads in flight", format!("{:.1}", drive.in_flight), "mean over the time with one");
     let gaps = drive.gap_ns.count.to_string();
     add(how::DRIVE, "pauses", gaps, "from the end of the last read in flight to the next submission");

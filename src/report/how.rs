@@ -13,8 +13,8 @@ pub const SECTIONS: [(&str, &str); 9] = [
     (REQUESTS, "each read as it was submitted; latency is from submission to completion as the pager sees it"),
     (
         DRIVE,
-        "shares are of the rate given with --drive, or else of the rate while busy, or where the drive never was busy for a \
-         second, of the rate while reading",
+        "shares are of the rate given with --drive, or else of the rate while busy; none where the drive never was busy \
+         for a second",
     ),
     (
         SEQUENCE,

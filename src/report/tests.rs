@@ -82,7 +82,11 @@ impl Maker {
     }
 
     pub(crate) fn report(self, header: Header) -> Report {
-        let mut analysis = Analysis::new(header, None);
+        self.report_of_drive(header, None)
+    }
+
+    fn report_of_drive(self, header: Header, bytes_per_s: Option<f64>) -> Report {
+        let mut analysis = Analysis::new(header, bytes_per_s);
         let Ok(()) = analysis.read(self.items.into_iter().map(Ok::<_, Infallible>));
         analysis.finish(None)
     }
@@ -111,7 +115,8 @@ fn the_time_of_a_cycle_is_shared_out() {
         }
         log.push(Event::Cycle { number: cycle + 1 });
     }
-    let report = log.report(learned());
+    // A MiB in the millisecond that a thread waits for it is half of what the drive can do.
+    let report = log.report_of_drive(learned(), Some(2.0 * BLOCK as f64 * 1e3));
     let time = &report.time;
     assert_eq!((time.steady, time.cycles, time.threads), (true, 2, 1));
     let near = |value, expected| near(value, expected, 1e-9);
@@ -127,6 +132,9 @@ fn the_time_of_a_cycle_is_shared_out() {
     assert_eq!(report.sleep_ns.demand.count, 16);
     assert_eq!(report.drive.gap_ns.count, 15);
     near(report.drive.in_flight, 1.0);
+    near(report.drive.share_while_waiting.unwrap(), 0.5);
+    near(report.drive.share.unwrap(), 16.0 / (2.0 * 24.4));
+    assert_eq!(report.drive.busy_bytes_per_s, None);
     // One read at a time: no pause while a thread waits.
     near(report.drive.idle_while_waiting_s, 0.0);
     // Blocks 6 and 7 were never in the view.
