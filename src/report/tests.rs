@@ -133,7 +133,7 @@ fn the_time_of_a_cycle_is_shared_out() {
     assert_eq!(report.drive.gap_ns.count, 15);
     near(report.drive.in_flight, 1.0);
     near(report.drive.share_while_waiting.unwrap(), 0.5);
-    near(report.drive.share.unwrap(), 16.0 / (2.0 * 24.4));
+    near(report.drive.share.unwrap(), 16.0 / (2.0 * 4.0 * 6.2));
     assert_eq!(report.drive.busy_bytes_per_s, None);
     // One read at a time: no pause while a thread waits.
     near(report.drive.idle_while_waiting_s, 0.0);
