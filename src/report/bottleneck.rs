@@ -14,8 +14,8 @@ const IN_FLIGHT: f64 = 2.0;
 
 /// The rule, in words.
 pub const RULE: &str = "compute: no thread sleeps for 85 % of the time. Else fault handling: most of the sleep is for \
-     staged blocks. Else drive bandwidth: while threads wait for reads the drive gives at least 75 % of its rate (--drive, \
-     or the rate while busy) and 2 reads are in flight on average. Else synchronous waits: threads sleep on reads that start \
+     staged blocks. Else drive bandwidth: while a read is in flight the drive gives at least 75 % of its rate (--drive, or the \
+     rate while busy) and 2 reads are in flight on average. Else synchronous waits: threads sleep on reads that start \
      too late or too few at a time";
 
 /// What holds a run up.
@@ -44,7 +44,7 @@ impl Bottleneck {
             Bottleneck::Compute
         } else if time.wall.fault_s > sleep / 2.0 {
             Bottleneck::FaultHandling
-        } else if drive.share_while_waiting.is_some_and(|share| share >= DRIVE_SHARE) && drive.in_flight >= IN_FLIGHT {
+        } else if drive.share_while_reading.is_some_and(|share| share >= DRIVE_SHARE) && drive.in_flight >= IN_FLIGHT {
             Bottleneck::DriveBandwidth
         } else {
             Bottleneck::SynchronousWaits
@@ -70,10 +70,10 @@ mod tests {
 
     #[test]
     fn each_bottleneck_has_its_name() {
-        let of = |demand_s, fault_s, share_while_waiting, in_flight| {
+        let of = |demand_s, fault_s, share_while_reading, in_flight| {
             let wall = Sleep { demand_s, in_flight_s: 0.0, fault_s };
             let time = Breakdown { length_s: 1.0, compute_s: 1.0 - wall.sum_s(), wall, ..Breakdown::default() };
-            Bottleneck::of(&time, &Drive { share_while_waiting, in_flight, ..Drive::default() })
+            Bottleneck::of(&time, &Drive { share_while_reading, in_flight, ..Drive::default() })
         };
         assert_eq!(of(0.1, 0.04, Some(1.0), 16.0), Bottleneck::Compute);
         assert_eq!(of(0.1, 0.2, Some(1.0), 16.0), Bottleneck::FaultHandling);

@@ -171,10 +171,8 @@ fn requests(report: &Report, add: Add) {
     add(how::DRIVE, "rate while busy", drive.busy_bytes_per_s.map_or(NONE.to_owned(), rate), text);
     let share = |value: Option<f64>| value.map_or(NONE.to_owned(), percent);
     add(how::DRIVE, "share used", share(drive.share), "rate over what the drive can do");
-    let (reading, waiting) = (share(drive.share_while_reading), share(drive.share_while_waiting));
+    let reading = share(drive.share_while_reading);
     add(how::DRIVE, "share while reading", reading, "rate while reading over what the drive can do");
-    let text = "bytes that came while a thread slept on an absent block, over that time and what the drive can do";
-    add(how::DRIVE, "share while a thread waited", waiting, text);
     add(how::DRIVE, "reads in flight", format!("{:.1}", drive.in_flight), "mean over the time with one");
     let gaps = drive.gap_ns.count.to_string();
     add(how::DRIVE, "pauses", gaps, "from the end of the last read in flight to the next submission");

@@ -30,10 +30,6 @@ pub struct Requests {
     reading_ns: u64,
     in_flight_ns: u128,
     idle_waiting_ns: u64,
-    /// A thread sleeps on the drive now, and how long that was so and what came then.
-    is_waited_for: bool,
-    waiting_ns: u64,
-    waiting_bytes: u64,
     idle_since_ns: Option<u64>,
     busy: Busy,
 }
@@ -77,15 +73,12 @@ impl Requests {
             self.idle_since_ns = Some(at_ns);
         }
         self.busy.read(at_ns, bytes);
-        self.waiting_bytes += if self.is_waited_for { bytes } else { 0 };
         bytes
     }
 
     /// From `from_ns` to `to_ns` nothing changed; `waiting` threads slept on the drive.
     pub fn passed(&mut self, from_ns: u64, to_ns: u64, waiting: u32) {
         let passed = to_ns - from_ns;
-        self.is_waited_for = waiting > 0;
-        self.waiting_ns += if waiting > 0 { passed } else { 0 };
         self.busy.passed(from_ns, to_ns, self.flying.len());
         if self.flying.is_empty() {
             self.idle_waiting_ns += if waiting > 0 { passed } else { 0 };
@@ -117,7 +110,6 @@ impl Requests {
         let rate = |bytes: u64, ns: u64| if ns > 0 { bytes as f64 / ns as f64 * 1e9 } else { 0.0 };
         let busy_bytes_per_s = self.busy.bytes_per_s();
         let mean_while_reading_bytes_per_s = rate(self.bytes(), self.reading_ns);
-        let while_waiting_bytes_per_s = rate(self.waiting_bytes, self.waiting_ns);
         let ceiling = drive_bytes_per_s.or(busy_bytes_per_s).filter(|&rate| rate > 0.0);
         let share = |value: f64| ceiling.map(|ceiling| value / ceiling);
         Drive {
@@ -134,7 +126,6 @@ impl Requests {
             known_bytes_per_s: drive_bytes_per_s,
             share: share(rate(self.bytes(), wall_ns)),
             share_while_reading: share(mean_while_reading_bytes_per_s),
-            share_while_waiting: share(while_waiting_bytes_per_s),
             reading_s: self.reading_ns as f64 / 1e9,
             in_flight: if self.reading_ns > 0 { self.in_flight_ns as f64 / self.reading_ns as f64 } else { 0.0 },
             gap_ns: self.gaps.finish(),
@@ -188,8 +179,6 @@ pub struct Drive {
     pub share: Option<f64>,
     /// The same while a read is in flight.
     pub share_while_reading: Option<f64>,
-    /// The same while a thread sleeps on a block that is not in memory.
-    pub share_while_waiting: Option<f64>,
     /// Time with a read in flight, in seconds.
     pub reading_s: f64,
     /// Mean number of reads in flight while there is one.

@@ -115,7 +115,7 @@ fn the_time_of_a_cycle_is_shared_out() {
         }
         log.push(Event::Cycle { number: cycle + 1 });
     }
-    // A MiB in the millisecond that a thread waits for it is half of what the drive can do.
+    // A MiB in the millisecond that it is being read is half of what the drive can do.
     let report = log.report_of_drive(learned(), Some(2.0 * BLOCK as f64 * 1e3));
     let time = &report.time;
     assert_eq!((time.steady, time.cycles, time.threads), (true, 2, 1));
@@ -132,7 +132,7 @@ fn the_time_of_a_cycle_is_shared_out() {
     assert_eq!(report.sleep_ns.demand.count, 16);
     assert_eq!(report.drive.gap_ns.count, 15);
     near(report.drive.in_flight, 1.0);
-    near(report.drive.share_while_waiting.unwrap(), 0.5);
+    near(report.drive.share_while_reading.unwrap(), 0.5);
     near(report.drive.share.unwrap(), 16.0 / (2.0 * 4.0 * 6.2));
     assert_eq!(report.drive.busy_bytes_per_s, None);
     // One read at a time: no pause while a thread waits.
