@@ -26,8 +26,8 @@ pub struct Args {
     /// Write all figures as JSON; `-` is stdout, in place of the tables.
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
-    /// What the drive can do in a second, such as 1.6GB; shares are of that [default: the best 100 ms of
-    /// the log].
+    /// What the drive can do in a second, such as 1.6GB; shares are of that [default: its rate in the
+    /// log while it was busy].
     #[arg(long, value_name = "BYTES")]
     drive: Option<ByteSize>,
 }

@@ -9,7 +9,7 @@ use std::io::Write;
 
 use super::Items;
 use crate::report::blocks::Blocks;
-use crate::trace::{Event, Item, Why};
+use crate::trace::{Event, Why};
 
 const SECTOR: u64 = 512;
 
@@ -38,13 +38,7 @@ pub fn write(items: Items, out: &mut dyn Write) -> anyhow::Result<()> {
         )
     };
     for item in items {
-        let record = match item? {
-            Item::View(view) => {
-                blocks.map(&view);
-                continue;
-            }
-            Item::Record(record) => record,
-        };
+        let Some(record) = blocks.follow(&item?) else { continue };
         match record.event {
             Event::Read { read, block, start, len, why, .. } => {
                 let Some(place) = blocks.find(block) else { continue };
@@ -63,7 +57,6 @@ pub fn write(items: Items, out: &mut dyn Write) -> anyhow::Result<()> {
                 let sectors = u64::try_from(result).unwrap_or(0).div_ceil(SECTOR);
                 line(record.at_ns, "C", &begun, sectors, &result.min(0).to_string())?;
             }
-            Event::Unmapped { view } => blocks.unmap(view),
             Event::Lost { .. } => flying.clear(),
             _ => {}
         }

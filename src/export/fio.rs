@@ -21,28 +21,24 @@ pub fn write(items: Items, out: &mut dyn Write) -> anyhow::Result<()> {
     let mut now = 0;
     writeln!(out, "fio version 3 iolog")?;
     for item in items {
-        match item? {
-            Item::View(view) => {
-                blocks.map(&view);
-                let path = &view.path;
-                ensure!(
-                    !path.contains(char::is_whitespace) && path.len() <= NAME_MAX,
-                    "fio reads no names with spaces or more than {NAME_MAX} bytes: {path}"
-                );
-                if open.insert(path.clone()) {
-                    writeln!(out, "{now} {path} add\n{now} {path} open")?;
-                }
+        let item = item?;
+        if let Item::View(view) = &item {
+            let path = &view.path;
+            ensure!(
+                !path.contains(char::is_whitespace) && path.len() <= NAME_MAX,
+                "fio reads no names with spaces or more than {NAME_MAX} bytes: {path}"
+            );
+            if open.insert(path.clone()) {
+                writeln!(out, "{now} {path} add\n{now} {path} open")?;
             }
-            Item::Record(record) => match record.event {
-                Event::Read { block, start, len, .. } => {
-                    let Some(place) = blocks.find(block) else { continue };
-                    now = (record.at_ns - *start_ns.get_or_insert(record.at_ns)) / UNIT_NS;
-                    let offset = blocks.offset(place, start);
-                    writeln!(out, "{now} {} read {offset} {len}", blocks.file(place).path)?;
-                }
-                Event::Unmapped { view } => blocks.unmap(view),
-                _ => {}
-            },
+        }
+        let Some(record) = blocks.follow(&item) else { continue };
+        if let Event::Read { block, start, len, .. } = record.event
+            && let Some(place) = blocks.find(block)
+        {
+            now = (record.at_ns - *start_ns.get_or_insert(record.at_ns)) / UNIT_NS;
+            let offset = blocks.offset(place, start);
+            writeln!(out, "{now} {} read {offset} {len}", blocks.file(place).path)?;
         }
     }
     for path in open {

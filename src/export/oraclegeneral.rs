@@ -11,7 +11,7 @@ use std::io::Write;
 use super::Items;
 use crate::report::blocks::{Blocks, PlaceId};
 use crate::report::{Sleep, Sleepers};
-use crate::trace::{Event, Item};
+use crate::trace::Event;
 
 /// No more requests of the object.
 const NEVER: i64 = -1;
@@ -30,13 +30,7 @@ pub fn write(items: Items, out: &mut dyn Write) -> anyhow::Result<()> {
     let mut requests: Vec<Request> = Vec::new();
     let mut last: HashMap<PlaceId, usize> = HashMap::new();
     for item in items {
-        let record = match item? {
-            Item::View(view) => {
-                blocks.map(&view);
-                continue;
-            }
-            Item::Record(record) => record,
-        };
+        let Some(record) = blocks.follow(&item?) else { continue };
         match record.event {
             Event::Touch { block, tid, found, .. } => {
                 let first = sleepers.touched(block, tid, Sleep { since_ns: record.at_ns, found });
@@ -50,7 +44,6 @@ pub fn write(items: Items, out: &mut dyn Write) -> anyhow::Result<()> {
             Event::Woken { block, tid } => {
                 sleepers.woken(block, tid);
             }
-            Event::Unmapped { view } => blocks.unmap(view),
             Event::Lost { .. } => sleepers.clear(),
             _ => {}
         }

@@ -31,17 +31,12 @@ pub fn write(header: &Header, items: Items, out: &mut dyn Write) -> anyhow::Resu
     let name = if header.program.is_empty() { "ggpager" } else { &header.program };
     events.event(json!({"ph": "M", "name": "process_name", "pid": PID, "args": {"name": name}}))?;
     for item in items {
-        match item? {
-            Item::View(view) => {
-                blocks.map(&view);
-                events.instant(view.at_ns, "view", json!({"path": view.path, "bytes": view.bytes}))?;
-            }
-            Item::Record(record) => {
-                if let Event::Unmapped { view } = record.event {
-                    blocks.unmap(view);
-                }
-                events.record(&record, &blocks)?;
-            }
+        let item = item?;
+        if let Item::View(view) = &item {
+            events.instant(view.at_ns, "view", json!({"path": view.path, "bytes": view.bytes}))?;
+        }
+        if let Some(record) = blocks.follow(&item) {
+            events.record(&record, &blocks)?;
         }
     }
     writeln!(events.out, "\n]}}")?;

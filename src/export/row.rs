@@ -30,7 +30,7 @@ pub struct Row {
     pub role: Option<String>,
     /// Its layer, or the router's.
     pub layer: Option<u32>,
-    /// Its expert, or the router's.
+    /// The expert in whose slice the whole block lies, or the router's.
     pub expert: Option<u32>,
     /// The thread.
     pub tid: Option<u32>,
@@ -57,9 +57,9 @@ pub struct Row {
 impl Row {
     /// The row of `item`; `blocks` knows the views before it, and learns this one.
     pub fn of(item: &Item, blocks: &mut Blocks) -> Row {
+        blocks.follow(item);
         let record = match item {
             Item::View(view) => {
-                blocks.map(view);
                 return Row {
                     at_ns: view.at_ns,
                     event: "view",
@@ -102,11 +102,7 @@ impl Row {
             Event::Routed { layer, token, expert } => {
                 Row { layer: Some(layer), token: Some(token), expert: Some(expert), ..row("routed") }
             }
-            Event::Unmapped { view } => {
-                let row = Row { view: Some(view), ..row("unmapped") };
-                blocks.unmap(view);
-                row
-            }
+            Event::Unmapped { view } => Row { view: Some(view), ..row("unmapped") },
             Event::Lost { records } => Row { records: Some(records), ..row("lost") },
         }
     }

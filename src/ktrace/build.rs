@@ -2,8 +2,8 @@
 //!
 //! A fault that the page cache can serve at once maps up to 16 pages around it and is one event; any
 //! other is `filemap_fault`, mostly a sleep, and the same again. Nothing says when a fault is over: the
-//! thread's last return from sleep counts as the end, else its start. Reads whose end bpftrace missed
-//! have none in the log, and are counted in its last record. A request of the drive is cut at
+//! thread's last return from sleep counts as the end, or that its pages are mapped, else its start. A read whose end
+//! bpftrace missed counts as ended when a much later one has ended; the log's last record says how many they are. A request of the drive is cut at
 //! the borders of blocks, as a log wants it: its sizes are those of [`traffic`](super::traffic).
 
 use std::collections::{HashMap, HashSet};
@@ -13,7 +13,8 @@ use std::path::Path;
 
 use anyhow::ensure;
 
-use super::parse::{self, Events, Kind};
+use super::extents::Extents;
+use super::parse::{Events, Kind};
 use crate::gguf::Model;
 use crate::pager::blocks::Layout;
 use crate::pager::pieces;
@@ -23,30 +24,8 @@ use crate::trace::{Event, Header, Record, View, Why};
 /// Length of a page, in bytes.
 const PAGE: u64 = 4096;
 
-/// Where a file lies on its drive.
-#[derive(Debug)]
-pub struct Extents(Vec<parse::Extent>);
-
-impl Extents {
-    /// Extents in any order.
-    pub fn new(extents: &[parse::Extent]) -> Extents {
-        let mut extents = extents.to_vec();
-        extents.sort_by_key(|extent| extent.on_drive);
-        Extents(extents)
-    }
-
-    /// The parts of `bytes` bytes from `start` on the drive that belong to the file: where they start
-    /// on the drive and in the file, and their length.
-    pub fn in_file(&self, start: u64, bytes: u64) -> impl Iterator<Item = (u64, u64, u64)> + '_ {
-        let end = start + bytes;
-        let first = self.0.partition_point(|extent| extent.on_drive + extent.bytes <= start);
-        self.0[first..].iter().take_while(move |extent| extent.on_drive < end).map(move |extent| {
-            let from = extent.on_drive.max(start);
-            let to = end.min(extent.on_drive + extent.bytes);
-            (from, extent.in_file + (from - extent.on_drive), to - from)
-        })
-    }
-}
+/// A drive does not overtake a read by so many others: when they end, it has ended.
+const OVERTAKEN_MAX: u32 = 32;
 
 /// A fault that may not be over yet.
 #[derive(Debug)]
@@ -87,7 +66,7 @@ struct Builder<'a> {
     /// Starts of requests that will be issued again.
     requeued: HashSet<u64>,
     next_read: u32,
-    /// Reads whose end is not known.
+    /// Reads whose end was not seen.
     missed: usize,
     records: Vec<Record>,
 }
@@ -171,7 +150,8 @@ impl Builder<'_> {
                 }
             }
             Kind::Mapped { tid, first, last } => {
-                let known = self.faults.get(&tid).is_some_and(|fault| (first..=last).contains(&fault.page));
+                let known = self.faults.get_mut(&tid).filter(|fault| (first..=last).contains(&fault.page));
+                let known = known.map(|fault| fault.over_ns = at_ns).is_some();
                 self.end_fault(tid);
                 if !known && let Some(block) = self.block(first) {
                     let offset = self.offset_in(block, first);
@@ -269,9 +249,7 @@ impl Builder<'_> {
             return;
         }
         // Nobody reads a page while it is being read: the end of these was missed.
-        let before = self.in_flight.len();
-        self.in_flight.retain(|part| part.start + part.bytes <= start || start + bytes <= part.start);
-        self.missed += before - self.in_flight.len();
+        self.miss(at_ns, |part| part.start < start + bytes && start < part.start + part.bytes);
         let runs: Vec<(u64, u64, u64)> = self.extents.in_file(start, bytes).collect();
         for (mut start, mut offset, bytes) in runs {
             let (first, end) = (offset, offset + bytes);
@@ -303,8 +281,20 @@ impl Builder<'_> {
             }
             !over
         });
+        let latest = ended.iter().map(|(read, _)| *read).max();
         for (read, result) in ended {
             self.push(at_ns, Event::ReadEnd { read, result });
+        }
+        if let Some(latest) = latest {
+            self.miss(at_ns, |part| part.read.saturating_add(OVERTAKEN_MAX) < latest);
+        }
+    }
+
+    /// The reads for which `is_over` is true have ended unseen.
+    fn miss(&mut self, at_ns: u64, is_over: impl Fn(&Part) -> bool) {
+        for part in self.in_flight.extract_if(.., |part| is_over(part)).collect::<Vec<_>>() {
+            self.missed += 1;
+            self.push(at_ns, Event::ReadEnd { read: part.read, result: part.bytes as i32 });
         }
     }
 }

@@ -5,6 +5,7 @@
 //! for.
 
 pub mod build;
+mod extents;
 pub mod parse;
 pub mod traffic;
 

@@ -63,10 +63,24 @@ fn a_miss_is_a_touch_a_read_and_a_wake_up() {
         (100, touch),
         (120, read),
         (200, Told::ReadEnd { read: 0, result: 65536 }),
-        (210, Told::Woken { block: 1, tid: 7 }),
-        (210, Told::Install { block: 1 }),
+        (230, Told::Woken { block: 1, tid: 7 }),
+        (230, Told::Install { block: 1 }),
     ];
     assert_eq!(log, expected);
+}
+
+#[test]
+fn a_read_whose_end_was_missed_does_not_stay_in_flight() {
+    // A hundred reads of a page; the end of the first was missed, and the last one is still under way.
+    let sector = |page: u64| 4096 + 8 * page;
+    let issued = (0..100).map(|page| format!("I {} {} 4096\n", 1100 + page, sector(page)));
+    let ended = (1..99).map(|page| format!("C {} {} 8 0\n", 1300 + page, sector(page)));
+    let log = log(&issued.chain(ended).collect::<String>());
+    let ends =
+        |read| log.iter().filter(move |(_, event)| matches!(event, Told::ReadEnd { read: it, .. } if *it == read));
+    assert_eq!(ends(0).collect::<Vec<_>>(), [&(333, Told::ReadEnd { read: 0, result: 4096 })]);
+    assert!((1..99).all(|read| ends(read).count() == 1) && ends(99).count() == 0);
+    assert_eq!(log.last(), Some(&(398, Told::Lost { records: 2 })));
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashSet};
 use std::io::Read;
 
-use super::build::Extents;
+use super::extents::Extents;
 use super::parse::{Events, Kind};
 use crate::trace::{self, Event, Item, Reader};
 

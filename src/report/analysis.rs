@@ -1,19 +1,21 @@
 //! One pass over a log.
 
 use super::address::{Addresses, Mark};
-use super::blocks::{Blocks, NOWHERE, PlaceId};
+use super::blocks::{Blocks, PlaceId};
 use super::bottleneck::Bottleneck;
 use super::cycles::{Breakdown, Cycles};
 use super::distribution::Counter;
 use super::experts::Experts;
 use super::heat::{self, Usage};
+use super::laps::Laps;
 use super::requests::Requests;
 use super::reuse::Reuse;
 use super::sequence::Sequences;
 use super::sleepers::{Sleep, Sleepers, kind};
 use super::timeline::Timeline;
+use super::touches::Touches;
 use super::{Log, Point, Report, Sleeps, uniformity};
-use crate::policy::{BlockId, Role, Touch};
+use crate::policy::{BlockId, Touch};
 use crate::trace::{Event, Header, Item, Record};
 
 /// Points of a time series.
@@ -22,13 +24,6 @@ const POINTS: usize = 300;
 /// The first cycles are the load, llama.cpp's warm-up, which uses all experts, and the prompt: many tokens at
 /// once. Touches tell nothing about one token's experts there.
 const BATCH_CYCLES: u64 = 3;
-
-/// Touches of a cycle that are kept at most; then the cycle is dealt with in pieces.
-const TOUCHES_MAX: usize = 1 << 21;
-
-/// Laps without a word of the policy from which on a lap ends a cycle: policies say nothing where all
-/// that is read in order stays in memory, and some never do.
-const SILENT_LAPS: u32 = 2;
 
 /// A log that is being read.
 pub struct Analysis {
@@ -49,16 +44,10 @@ pub struct Analysis {
     /// Number of the cycle, and whether its start is in the log.
     cycle: u64,
     whole: bool,
-    /// The furthest progress in this lap, and the laps since the policy last said that a cycle ended.
-    furthest: f64,
-    silent_laps: u32,
-    /// Touches of this cycle; several threads at one block count once.
-    touched: Vec<PlaceId>,
-    /// The record before was the touch of this place.
-    just_touched: Option<PlaceId>,
-    /// The last cycle in which a place was touched, plus 1.
-    touched_in: Vec<u64>,
-    in_view: Vec<bool>,
+    laps: Laps,
+    touches: Touches,
+    /// The touch that came last: the next record tells whether it began a cycle.
+    held: Option<Record>,
     budget_bytes: u64,
     records: u64,
     lost: u64,
@@ -88,12 +77,9 @@ impl Analysis {
             sleeps: Default::default(),
             cycle: 0,
             whole: false,
-            furthest: 0.0,
-            silent_laps: 0,
-            touched: Vec::new(),
-            just_touched: None,
-            touched_in: Vec::new(),
-            in_view: Vec::new(),
+            laps: Laps::default(),
+            touches: Touches::default(),
+            held: None,
             records: 0,
             lost: 0,
             unknown: 0,
@@ -114,16 +100,36 @@ impl Analysis {
     }
 
     fn item(&mut self, item: &Item) {
-        match item {
-            Item::View(view) => {
-                self.pass(view.at_ns);
-                self.blocks.map(view);
-                let places = self.blocks.places().len();
-                self.usage.resize(places);
-                self.touched_in.resize(places, 0);
-                self.in_view.resize(places, false);
+        if !matches!(item, Item::Record(Record { event: Event::Cycle { .. }, .. })) {
+            self.release();
+        }
+        if let Item::View(view) = item {
+            self.pass(view.at_ns);
+        }
+        let Some(record) = self.blocks.follow(item) else {
+            let places = self.blocks.places().len();
+            self.usage.resize(places);
+            self.touches.resize(places);
+            return;
+        };
+        self.records += 1;
+        match record.event {
+            Event::Touch { .. } => self.held = Some(record),
+            Event::Cycle { .. } => {
+                // The touch that begins a cycle comes before the word that it has begun.
+                self.pass(self.held.map_or(record.at_ns, |touch| touch.at_ns));
+                self.end_cycle();
+                self.release();
+                self.laps.told();
             }
-            Item::Record(record) => self.record(record),
+            _ => self.record(&record),
+        }
+    }
+
+    /// Takes in the touch that was held back.
+    fn release(&mut self) {
+        if let Some(touch) = self.held.take() {
+            self.record(&touch);
         }
     }
 
@@ -147,9 +153,7 @@ impl Analysis {
 
     fn record(&mut self, record: &Record) {
         self.pass(record.at_ns);
-        self.records += 1;
         let now = self.now_ns;
-        let just_touched = self.just_touched.take();
         match record.event {
             Event::Touch { block, offset, tid, found } => self.touch(block, offset, tid, found),
             Event::Woken { block, tid } => {
@@ -181,17 +185,11 @@ impl Analysis {
             }
             Event::Rearm { block } => self.set_in_view(block, false),
             Event::Budget { bytes } => self.budget_bytes = bytes,
-            Event::Cycle { .. } => {
-                self.silent_laps = 0;
-                // The touch that began the cycle comes before the word that it has begun.
-                let first = just_touched.and_then(|_| self.touched.pop());
-                self.end_cycle();
-                self.touched.extend(first);
-            }
             Event::Routed { layer, token, expert } => {
                 self.by_router.used((self.cycle, token), layer, expert, self.blocks.experts());
             }
-            Event::Unmapped { view } => self.blocks.unmap(view),
+            // See `item`.
+            Event::Cycle { .. } | Event::Unmapped { .. } => {}
             Event::Lost { records } => {
                 self.lost = self.lost.saturating_add(records);
                 // Who woke and what was read is among them.
@@ -203,15 +201,16 @@ impl Analysis {
 
     fn set_in_view(&mut self, block: BlockId, in_view: bool) {
         if let Some(place) = self.blocks.find(block) {
-            self.in_view[place as usize] = in_view;
+            self.touches.set_in_view(place, in_view);
         }
     }
 
     fn touch(&mut self, block: BlockId, offset: u32, tid: u32, found: Touch) {
         let first = self.sleepers.touched(block, tid, Sleep { since_ns: self.now_ns, found });
         let place = self.blocks.find(block);
-        if let (true, Some(place)) = (first, place) {
-            self.follow(place);
+        let progress = place.filter(|_| first).and_then(|place| self.blocks.progress(place));
+        if progress.is_some_and(|progress| self.laps.touched(progress)) {
+            self.end_cycle();
         }
         self.cycles.touched_by(tid);
         if !first {
@@ -226,31 +225,13 @@ impl Analysis {
         let mark = if found == Touch::Staged { Mark::Staged } else { Mark::Waited };
         self.addresses.mark(self.now_ns, self.blocks.address(place, offset), mark);
         self.sequences.touched(&self.blocks, place);
-        let of = self.blocks.place(place);
-        if let (Role::Expert { layer }, Some(expert)) = (of.kind, of.expert)
-            && self.cycle >= BATCH_CYCLES
-        {
+        if let Some((layer, expert)) = self.blocks.expert(place).filter(|_| self.cycle >= BATCH_CYCLES) {
             self.by_touch.used((self.cycle, 0), layer, expert, self.blocks.experts());
         }
-        if self.touched.len() == TOUCHES_MAX {
+        if self.touches.is_full() {
             self.end_touches(false);
         }
-        self.touched.push(place);
-        self.just_touched = Some(place);
-    }
-
-    /// Sees a lap end: the touches fall back from the last quarter of the model to the first.
-    fn follow(&mut self, place: PlaceId) {
-        let Some(progress) = self.blocks.progress(place) else { return };
-        if self.furthest < 0.75 || progress >= 0.25 {
-            self.furthest = self.furthest.max(progress);
-            return;
-        }
-        self.furthest = progress;
-        self.silent_laps = self.silent_laps.saturating_add(1);
-        if self.silent_laps >= SILENT_LAPS {
-            self.end_cycle();
-        }
+        self.touches.add(place);
     }
 
     /// A cycle ended.
@@ -263,32 +244,19 @@ impl Analysis {
         self.whole = true;
     }
 
-    /// Accounts for the touches of a cycle, and gives the first touch of each block, in order. In a
-    /// whole cycle what stayed in the view counts as well.
+    /// Accounts for the touches of a cycle, and gives the first touch of each block, in order.
     fn end_touches(&mut self, whole: bool) -> Vec<PlaceId> {
-        let touched = std::mem::take(&mut self.touched);
-        let stamp = self.cycle + 1;
-        let touched_in = &mut self.touched_in;
-        let is_first = |place: &&PlaceId| std::mem::replace(&mut touched_in[**place as usize], stamp) != stamp;
-        let first_touches = touched.iter().filter(is_first).copied().collect();
-        let stayed = |&place: &PlaceId| {
-            let of = self.blocks.place(place);
-            of.order != NOWHERE
-                && of.kind == Role::Cyclic
-                && self.in_view[place as usize]
-                && self.touched_in[place as usize] != stamp
-        };
-        let places = self.blocks.places().len() as PlaceId;
-        let hidden = if whole { (0..places).filter(stayed).collect() } else { Vec::new() };
-        for place in heat::with_hidden(&self.blocks, &touched, hidden) {
+        let taken = self.touches.take(&self.blocks, self.cycle, whole);
+        for place in taken.all {
             self.reuse.touched(place, self.blocks.place(place).len);
             self.usage.touches[place as usize] += 1;
         }
-        first_touches
+        taken.first
     }
 
     /// The log is over; `cut_off` says where, if it was not finished.
     pub fn finish(mut self, cut_off: Option<u64>) -> Report {
+        self.release();
         let first_touches = self.end_touches(false);
         let sequence = self.sequences.ended(&self.blocks, &first_touches);
         self.addresses.ended(false);
@@ -330,6 +298,7 @@ impl Analysis {
             miss_ratios,
             pager,
             experts: self.by_router.finish("router").or_else(|| self.by_touch.finish("touches")),
+            expert_layers: self.blocks.told(),
             drive,
         }
     }

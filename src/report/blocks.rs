@@ -3,14 +3,19 @@
 
 use std::collections::{BTreeMap, HashMap};
 
+use super::slices::{Slices, Told, expert_of};
 use crate::policy::{BlockId, Role};
-use crate::trace::{Tensor, View};
+use crate::trace::{Event, Item, Record, Tensor, View};
 
 /// Index of a place. Places of one view are consecutive, in file order.
 pub type PlaceId = u32;
 
 /// The position of a block that is no part of the compute order.
 pub const NOWHERE: u32 = u32::MAX;
+
+/// A block is touched at several places of a cycle when its tensors stand further apart in the order of reading
+/// than this part of all tensors.
+const PARTS: usize = 4;
 
 /// A file of the log.
 #[derive(Debug, Clone, PartialEq)]
@@ -42,8 +47,11 @@ pub struct Place {
     pub role: u16,
     /// Layer of that tensor.
     pub layer: Option<u32>,
-    /// The expert of that tensor in the middle of the place.
+    /// The expert in whose slice of that tensor the whole place lies: none where two experts, or an expert
+    /// and something else, share it.
     pub expert: Option<u32>,
+    /// Its tensors are read one soon after the other: a touch says how far the cycle has come.
+    pub is_one_part: bool,
 }
 
 /// What is mapped now.
@@ -68,6 +76,7 @@ pub struct Blocks {
     layers: u32,
     /// The most experts that a tensor has.
     experts: u32,
+    slices: Slices,
 }
 
 /// The byte behind the last one.
@@ -79,8 +88,23 @@ fn end_of(tensor: &Tensor) -> u64 {
 type Identity = (String, (u64, u64), i64, u64, u64, usize);
 
 impl Blocks {
-    /// A view was mapped.
-    pub fn map(&mut self, view: &View) {
+    /// Takes in what `item` says of the views; gives the record, if it is one.
+    pub fn follow(&mut self, item: &Item) -> Option<Record> {
+        match item {
+            Item::View(view) => {
+                self.map(view);
+                None
+            }
+            Item::Record(record) => {
+                if let Event::Unmapped { view } = record.event {
+                    self.unmap(view);
+                }
+                Some(*record)
+            }
+        }
+    }
+
+    fn map(&mut self, view: &View) {
         let identity =
             (view.path.clone(), view.inode, view.modified_unix_ns, view.offset, view.bytes, view.blocks.len());
         let first_place = match self.known.get(&identity) {
@@ -97,8 +121,7 @@ impl Blocks {
         self.mapped.insert(view.first_block, Mapped { end, first_place, view: view.number });
     }
 
-    /// A view was unmapped.
-    pub fn unmap(&mut self, view: u32) {
+    fn unmap(&mut self, view: u32) {
         self.mapped.retain(|_, mapped| mapped.view != view);
     }
 
@@ -117,31 +140,38 @@ impl Blocks {
                 self.ordered += 1;
             }
         }
-        let mut tensors: Vec<&Tensor> = view.tensors.iter().filter(|tensor| tensor.bytes > 0).collect();
-        tensors.sort_unstable_by_key(|tensor| tensor.offset);
-        self.experts = tensors.iter().map(|tensor| tensor.experts).fold(self.experts, u32::max);
+        // By offset, with their places in the order of reading.
+        let mut tensors: Vec<(usize, &Tensor)> = view.tensors.iter().enumerate().collect();
+        tensors.retain(|(_, tensor)| tensor.bytes > 0);
+        tensors.sort_unstable_by_key(|(_, tensor)| tensor.offset);
+        self.experts = tensors.iter().map(|(_, tensor)| tensor.experts).fold(self.experts, u32::max);
+        tensors.iter().for_each(|(_, tensor)| self.slices.tensor(tensor));
         let mut first = 0;
         for (block, order) in view.blocks.iter().zip(order) {
             let end = block.offset.saturating_add(u64::from(block.len));
-            while first < tensors.len() && end_of(tensors[first]) <= block.offset {
+            while first < tensors.len() && end_of(tensors[first].1) <= block.offset {
                 first += 1;
             }
-            let inside = tensors[first..].iter().take_while(|tensor| tensor.offset < end);
-            let most = inside.max_by_key(|it| end.min(end_of(it)).saturating_sub(block.offset.max(it.offset)));
+            let inside = tensors[first..].iter().take_while(|(_, tensor)| tensor.offset < end);
+            let (soonest, latest) =
+                inside.clone().fold((usize::MAX, 0), |(low, high), (at, _)| (low.min(*at), high.max(*at)));
+            let is_one_part = latest.saturating_sub(soonest) <= (view.tensors.len() / PARTS).max(1);
+            let most = inside
+                .max_by_key(|(_, it)| end.min(end_of(it)).saturating_sub(block.offset.max(it.offset)))
+                .map(|(_, tensor)| *tensor);
             let word = most.map_or("unknown", |tensor| tensor.role.as_str());
-            let expert = most.filter(|tensor| tensor.experts > 0).map(|tensor| {
-                let slice = (tensor.bytes / u64::from(tensor.experts)).max(1);
-                let middle = block.offset.saturating_add(u64::from(block.len) / 2);
-                (middle.saturating_sub(tensor.offset) / slice).min(u64::from(tensor.experts) - 1) as u32
-            });
+            let expert = most.and_then(|tensor| expert_of(tensor, block.offset..end));
             let layer = match block.role {
                 Role::Expert { layer } => Some(layer),
                 _ => most.and_then(|tensor| tensor.layer),
             };
+            if let (Some(layer), Some(expert)) = (layer, expert) {
+                self.slices.inside(layer, expert);
+            }
             self.layers = layer.map_or(self.layers, |layer| self.layers.max(layer.saturating_add(1)));
             let role = self.role(word);
             let (offset, len, kind) = (block.offset, block.len, block.role);
-            self.places.push(Place { file, offset, len, kind, order, role, layer, expert });
+            self.places.push(Place { file, offset, len, kind, order, role, layer, expert, is_one_part });
         }
     }
 
@@ -196,10 +226,12 @@ impl Blocks {
     }
 
     /// How far a cycle has come that touches place `id`, from 0 to 1: by the compute order, or by the layer
-    /// of an expert.
+    /// of an expert. None where tensors of different parts of the cycle share the block: in a file whose layers
+    /// lie in the order of their names, layer 1 ends where layer 10 begins.
     pub fn progress(&self, id: PlaceId) -> Option<f64> {
         let place = self.place(id);
         match (place.kind, place.layer) {
+            _ if !place.is_one_part => None,
             (Role::Expert { .. }, Some(layer)) => Some(f64::from(layer) / f64::from(self.layers)),
             _ if place.order != NOWHERE => Some(f64::from(place.order) / f64::from(self.ordered)),
             _ => None,
@@ -209,5 +241,18 @@ impl Blocks {
     /// The most experts that a tensor has; 0 for a dense model.
     pub fn experts(&self) -> u32 {
         self.experts
+    }
+
+    /// The layer and the expert that a touch of place `id` is for; `None` where touches do not tell every
+    /// expert of the layer.
+    pub fn expert(&self, id: PlaceId) -> Option<(u32, u32)> {
+        let Place { layer, expert, .. } = *self.place(id);
+        let layer = layer.filter(|&layer| self.slices.are_told(layer))?;
+        Some((layer, expert?))
+    }
+
+    /// In which layers touches tell the experts.
+    pub fn told(&self) -> Told {
+        self.slices.count()
     }
 }

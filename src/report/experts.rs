@@ -59,9 +59,13 @@ struct Layer {
     now: Vec<u32>,
     before_token: Token,
     before: Vec<u32>,
+    by_popularity: Predictor,
     by_token: Predictor,
     by_layer: Predictor,
 }
+
+/// Comes before every set of experts: what follows it is popular.
+const ALWAYS: u32 = 0;
 
 /// Collects the experts that were used.
 #[derive(Default)]
@@ -114,6 +118,7 @@ impl Experts {
             self.reused += row.now.iter().filter(|expert| row.before.contains(expert)).count() as u64;
             self.chance += row.now.len() as f64 * row.before.len() as f64 / experts as f64;
         }
+        row.by_popularity.learn(&[ALWAYS], &row.now, experts);
         row.by_token.learn(&row.before, &row.now, experts);
         row.by_layer.learn(&below, &row.now, experts);
         row.before_token = row.token;
@@ -129,7 +134,13 @@ impl Experts {
             let all = self.layers.values().map(predictor);
             all.fold((0, 0), |(right, asked), it| (right + it.right, asked + it.asked))
         };
+        let by_popularity = sum(|layer| &layer.by_popularity);
         let (by_token, by_layer) = (sum(|layer| &layer.by_token), sum(|layer| &layer.by_layer));
+        // Pairs of tokens that share an expert, over all pairs of a layer's tokens, times its neighbours.
+        let pairs = |row: &Layer| {
+            row.uses.iter().map(|&uses| (uses * uses.saturating_sub(1)) as f64).sum::<f64>() / row.tokens.max(1) as f64
+        };
+        let alike: f64 = self.layers.values().map(pairs).sum();
         let popularity: Vec<LayerUse> = self
             .layers
             .iter()
@@ -147,6 +158,8 @@ impl Experts {
             gini: popularity.iter().map(|layer| layer.gini).sum::<f64>() / popularity.len() as f64,
             reused: share(self.reused, self.asked),
             chance: (self.asked > 0).then(|| self.chance / self.asked as f64),
+            chance_by_popularity: (self.asked > 0).then(|| alike / self.asked as f64),
+            by_popularity: share(by_popularity.0, by_popularity.1),
             by_previous_token: share(by_token.0, by_token.1),
             by_lower_layer: share(by_layer.0, by_layer.1),
             popularity,
@@ -169,6 +182,11 @@ pub struct ExpertUse {
     pub reused: Option<f64>,
     /// What that share would be if experts were chosen independently and alike.
     pub chance: Option<f64>,
+    /// What that share would be if they were chosen independently, each as often as it was: that of any two
+    /// tokens.
+    pub chance_by_popularity: Option<f64>,
+    /// Share that is foretold by how often each expert of the layer was used so far.
+    pub by_popularity: Option<f64>,
     /// Share that is foretold by the experts of the token before in the same layer.
     pub by_previous_token: Option<f64>,
     /// Share that is foretold by the same token's experts in the layer below.
@@ -219,5 +237,42 @@ mod tests {
         // Only layer 1 has a layer below.
         assert!(found.by_lower_layer.unwrap() > 0.98, "{found:?}");
         assert_eq!(Experts::default().finish("router"), None);
+    }
+
+    /// Of 2000 tokens that use `always` and so many others of 32 at random.
+    fn independent(always: &[u32], others: usize) -> ExpertUse {
+        let mut random = fastrand::Rng::with_seed(7);
+        let mut all = Experts::default();
+        for token in 0..2000 {
+            for layer in 0..3 {
+                let mut rest: Vec<u32> = (0..32).filter(|expert| !always.contains(expert)).collect();
+                random.shuffle(&mut rest);
+                always.iter().chain(&rest[..others]).for_each(|&expert| all.used((token, 0), layer, expert, 32));
+            }
+        }
+        all.finish("router").unwrap()
+    }
+
+    #[test]
+    fn independent_choices_are_foretold_no_better_than_by_chance() {
+        let near = |value: Option<f64>, expected: f64| {
+            let value = value.expect("it was asked");
+            assert!((value - expected).abs() < 0.01, "{value} is not {expected}");
+        };
+        // Four of 32 each time: any two tokens share 4/32 of them (hypergeometric).
+        let even = independent(&[], 4);
+        assert_eq!(even.per_token, 4.0);
+        for share in [even.reused, even.chance, even.chance_by_popularity, even.by_popularity] {
+            near(share, 0.125);
+        }
+        near(even.by_previous_token, 0.125);
+        near(even.by_lower_layer, 0.125);
+        // Two are always used: half of the uses, and of the others 2/30.
+        let skewed = independent(&[3, 17], 2);
+        let expected = 0.5 + 0.5 * 2.0 / 30.0;
+        near(skewed.chance, 0.125);
+        for share in [skewed.reused, skewed.chance_by_popularity, skewed.by_popularity, skewed.by_previous_token] {
+            near(share, expected);
+        }
     }
 }

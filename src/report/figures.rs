@@ -7,7 +7,8 @@ use super::bottleneck;
 use super::cycles::Sleep;
 use super::distribution::Distribution;
 use super::how;
-use crate::config::ByteSize;
+use super::slices::Told;
+use super::units::{binary, percent, size, time};
 
 /// One figure of one log.
 pub struct Figure {
@@ -36,36 +37,6 @@ pub struct Row {
 
 /// Nothing to say.
 const NONE: &str = "-";
-
-/// `value` in percent.
-pub fn percent(value: f64) -> String {
-    format!("{:.1} %", value * 100.0)
-}
-
-/// `ns` nanoseconds.
-pub fn time(ns: f64) -> String {
-    match ns {
-        _ if ns < 1e3 => format!("{ns:.0} ns"),
-        _ if ns < 1e6 => format!("{:.1} us", ns / 1e3),
-        _ if ns < 1e9 => format!("{:.1} ms", ns / 1e6),
-        _ => format!("{:.2} s", ns / 1e9),
-    }
-}
-
-/// `bytes` bytes.
-pub fn size(bytes: f64) -> String {
-    ByteSize(bytes as u64).to_string()
-}
-
-/// `bytes` in powers of 1024.
-pub fn binary(bytes: f64) -> String {
-    match bytes {
-        _ if bytes < 1024.0 => format!("{bytes:.0} B"),
-        _ if bytes < 1048576.0 => format!("{:.0} KiB", bytes / 1024.0),
-        _ if bytes < 1073741824.0 => format!("{:.0} MiB", bytes / 1048576.0),
-        _ => format!("{:.1} GiB", bytes / 1073741824.0),
-    }
-}
 
 fn spread(distribution: &Distribution, unit: impl Fn(f64) -> String) -> String {
     if distribution.count == 0 {
@@ -107,7 +78,8 @@ fn run(report: &Report, add: Add) {
     };
     add(how::RUN, "machine", machine, "where it was recorded");
     add(how::RUN, "length", time(log.wall_s * 1e9), "first to last record");
-    add(how::RUN, "budget", size(log.budget_bytes as f64), "the pool's size at the end");
+    let budget = if log.budget_bytes > 0 { size(log.budget_bytes as f64) } else { NONE.to_owned() };
+    add(how::RUN, "budget", budget, "the pool's size at the end");
     add(how::RUN, "records", log.records.to_string(), "in the log");
     let complete = match log.cut_off_at_byte {
         Some(byte) => format!("cut off at byte {byte}"),
@@ -135,7 +107,12 @@ fn time_of_a_cycle(report: &Report, add: Add) {
         time(time_.length_s * 1e9),
         "from the end of a cycle to the next: one token when decoding",
     );
-    add(how::TIME, "compute", part(time_.compute_s), "length less the time with a thread asleep");
+    add(
+        how::TIME,
+        "compute",
+        part(time_.compute_s),
+        "length less the time with a thread asleep: of a run without the pager, what the kernel does in faults as well",
+    );
     type Kind = (&'static str, fn(&Sleep) -> f64, &'static str);
     let kinds: [Kind; 3] = [
         ("waiting for demand reads", |it| it.demand_s, "a thread sleeps on a block that its touch found absent"),
@@ -189,15 +166,13 @@ fn requests(report: &Report, add: Add) {
     add(how::DRIVE, "rate", rate(drive.mean_bytes_per_s), "bytes over the length of the log");
     let reading = drive.mean_while_reading_bytes_per_s;
     add(how::DRIVE, "rate while reading", rate(reading), "bytes over the time with a read in flight");
-    add(
-        how::DRIVE,
-        "best 100 ms",
-        rate(drive.best_bin_bytes_per_s),
-        "the best of the bins of 100 ms, by the ends of reads",
-    );
-    let (whole, while_reading) = (percent(drive.share), percent(drive.share_while_reading));
-    add(how::DRIVE, "share used", whole, "rate over what the drive can do");
-    add(how::DRIVE, "share while reading", while_reading, "rate while reading over what the drive can do");
+    let text = "median of the seconds with reads in flight for at least 95 % of the time, at least half as many as in the \
+                deepest of them";
+    add(how::DRIVE, "rate while busy", drive.busy_bytes_per_s.map_or(NONE.to_owned(), rate), text);
+    let share = |value: Option<f64>| value.map_or(NONE.to_owned(), percent);
+    add(how::DRIVE, "share used", share(drive.share), "rate over what the drive can do");
+    let reading = share(drive.share_while_reading);
+    add(how::DRIVE, "share while reading", reading, "rate while reading over what the drive can do");
     add(how::DRIVE, "reads in flight", format!("{:.1}", drive.in_flight), "mean over the time with one");
     let gaps = drive.gap_ns.count.to_string();
     add(how::DRIVE, "pauses", gaps, "from the end of the last read in flight to the next submission");
@@ -258,9 +233,21 @@ fn touches(report: &Report, add: Add) {
 }
 
 fn experts(report: &Report, add: Add) {
+    let Told { layers, told } = report.expert_layers;
+    if layers == 0 && report.experts.is_none() {
+        return;
+    }
+    let from = match (&report.experts, told) {
+        (Some(experts), _) => experts.source.to_owned(),
+        (None, 0) => "nothing: blocks are too large".to_owned(),
+        (None, _) => "nothing: no token after the prompt".to_owned(),
+    };
+    add(how::EXPERTS, "known from", from, "where the uses come from");
+    let text = "each expert has a block that lies within one of its slices; the other layers are left out, unless the \
+                router is known. Smaller blocks: strategy observe with a smaller grain";
+    add(how::EXPERTS, "layers that touches tell", format!("{told} of {layers}"), text);
     let Some(experts) = &report.experts else { return };
     let share = |value: Option<f64>| value.map_or(NONE.to_owned(), percent);
-    add(how::EXPERTS, "known from", experts.source.to_owned(), "where the uses come from");
     let used = format!("{:.1} of {}", experts.per_token, experts.experts);
     add(how::EXPERTS, "used", used, "experts of one layer for one token (one cycle, when known from touches)");
     add(
@@ -271,6 +258,10 @@ fn experts(report: &Report, add: Add) {
     );
     add(how::EXPERTS, "used by the token before", share(experts.reused), "share of the uses, in the same layer");
     add(how::EXPERTS, "the same by chance", share(experts.chance), "if experts were chosen independently and alike");
+    let popular = share(experts.chance_by_popularity);
+    add(how::EXPERTS, "the same by popularity", popular, "shared by any two tokens, neighbours or not");
+    let popular = share(experts.by_popularity);
+    add(how::EXPERTS, "foretold by popularity", popular, "hits of as many guesses: the most used so far");
     let before = share(experts.by_previous_token);
     add(
         how::EXPERTS,

@@ -11,7 +11,11 @@ pub const SECTIONS: [(&str, &str); 9] = [
     ),
     (SLEEPS, "from the touch to the wake-up of the thread, each thread for itself"),
     (REQUESTS, "each read as it was submitted; latency is from submission to completion as the pager sees it"),
-    (DRIVE, "shares are of the rate given with --drive, or else of the best 100-ms bin of this log"),
+    (
+        DRIVE,
+        "shares are of the rate given with --drive, or else of the rate while busy; none where the drive never was busy \
+         for a second",
+    ),
     (
         SEQUENCE,
         "touches in the order of the log; several threads that sleep on one block are one touch; touches of blocks that \
@@ -28,8 +32,9 @@ pub const SECTIONS: [(&str, &str); 9] = [
     ),
     (
         EXPERTS,
-        "from the router's choices where the log has them, else from the first touches of expert slices in each cycle \
-         but the first three (load, warm-up, prompt), which leaves out slices that stayed in the view; what the router itself could foretell is not in a log",
+        "from the router's choices where the log has them, else from the touches of blocks that lie wholly inside one \
+         expert's slice, in each cycle but the first three (load, warm-up, prompt), which leaves out slices that stayed \
+         in the view; what the router itself could foretell is not in a log",
     ),
 ];
 

@@ -22,6 +22,7 @@ max-width:1500px}\
 h1{font-size:1.5rem}h2{font-size:1.1rem;margin:2rem 0 .2rem}h3{font-size:.95rem;margin:.4rem 0;font-weight:600}\
 p.how,td.how{color:var(--faint);font-size:.85rem}p.how{margin:.2rem 0 .6rem}\
 .logs{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,560px),1fr));gap:1rem}\
+.logs.wide{grid-template-columns:minmax(0,1fr)}\
 figure{margin:0;background:var(--box);border-radius:6px;padding:.5rem}svg{width:100%;height:auto;display:block}\
 svg text{fill:var(--ink);font:11px system-ui,sans-serif}svg text.title{fill:var(--faint)}svg text.word{font-weight:600}\
 .grid{stroke:var(--grid);fill:none}.axis{stroke:var(--faint);fill:none}.line{fill:none;stroke-width:1.6}\
@@ -54,17 +55,17 @@ pub fn page(reports: &[Report], names: &[String]) -> String {
         }
         let pictures = pictures.into_iter().map(|it| it.unwrap_or_else(|| nothing("not in this log")));
         let pictures = pictures.zip(names).map(|(picture, name)| captioned(&picture, name, names.len()));
-        out.push_str(&section(plot.name, plot.how, &pictures.collect::<String>()));
+        out.push_str(&section(plot.name, plot.how, "logs", &pictures.collect::<String>()));
     }
     let tables = reports.iter().zip(names).map(|(report, name)| cycles(report, name, names.len()));
-    out.push_str(&section("table of cycles", CYCLE_HOW, &tables.collect::<String>()));
+    out.push_str(&section("table of cycles", CYCLE_HOW, "logs wide", &tables.collect::<String>()));
     out.push_str("</body></html>\n");
     out
 }
 
-fn section(name: &str, how: &str, logs: &str) -> String {
+fn section(name: &str, how: &str, class: &str, logs: &str) -> String {
     let (name, how) = (escaped(name), escaped(how));
-    format!("<section><h2>{name}</h2><p class=\"how\">{how}</p><div class=\"logs\">{logs}</div></section>")
+    format!("<section><h2>{name}</h2><p class=\"how\">{how}</p><div class=\"{class}\">{logs}</div></section>")
 }
 
 fn captioned(content: &str, name: &str, of: usize) -> String {

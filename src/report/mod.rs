@@ -10,6 +10,7 @@ mod address;
 mod analysis;
 pub mod blocks;
 mod bottleneck;
+mod busy;
 mod cycles;
 mod distribution;
 mod experts;
@@ -17,17 +18,21 @@ mod figures;
 mod heat;
 mod how;
 mod html;
+mod laps;
 mod plots;
 mod requests;
 mod reuse;
 mod sequence;
 mod sleepers;
+mod slices;
 mod svg;
 mod table;
 #[cfg(test)]
 pub(crate) mod tests;
 mod timeline;
+mod touches;
 mod uniformity;
+mod units;
 
 pub use analysis::Analysis;
 pub use html::page;
@@ -107,6 +112,8 @@ pub struct Report {
     pub pager: Option<Point>,
     /// Mixture of experts.
     pub experts: Option<experts::ExpertUse>,
+    /// In which layers touches tell the experts.
+    pub expert_layers: slices::Told,
     /// Layer by role.
     pub heat: Vec<heat::Cell>,
     /// Cycle by cycle.

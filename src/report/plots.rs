@@ -1,18 +1,12 @@
 //! The pictures of a report.
 
-use std::collections::BTreeMap;
+mod addresses;
+mod heat;
+mod histograms;
 
 use super::Report;
-use super::address::Run;
-use super::distribution::Distribution;
-use super::figures::{binary, percent, time};
 use super::svg::{Axis, Chart, WIDTH, escaped};
-
-/// Steps of a heat map's scale.
-const LEVELS: usize = 12;
-
-/// A log that names more layers is broken.
-const LAYERS_MAX: u32 = 1024;
+use super::units::{percent, time};
 
 /// A kind of picture: heading, how it is computed, and the picture of one log, if it has one.
 pub struct Plot {
@@ -30,39 +24,39 @@ pub const PLOTS: &[Plot] = &[
     Plot { name: "where the time of a cycle went", draw: breakdown, how:
         "upper bar: the cycle's length; time with threads asleep counts once, for the worst kind. Lower bar: sleep summed \
          over the threads, over their number; what is left of the length is compute or waiting for each other" },
-    Plot { name: "addresses over time, whole log", draw: raster, how:
+    Plot { name: "addresses over time, whole log", draw: addresses::raster, how:
         "one mark for each cell of time and address with a read (at its submission) or a touch; the files of the log lie \
          one after the other" },
-    Plot { name: "addresses over time, one cycle", draw: last_cycle, how:
+    Plot { name: "addresses over time, one cycle", draw: addresses::last_cycle, how:
         "each read (at its submission) and each touch of the last complete cycle" },
-    Plot { name: "touches by layer and tensor role", draw: touches, how:
+    Plot { name: "touches by layer and tensor role", draw: heat::touches, how:
         "touches of a block on average; blocks count for the tensor that fills most of them; one that stayed in the view \
          through a cycle counts as touched once" },
-    Plot { name: "sleep by layer and tensor role", draw: sleep, how: "sleep on its blocks, summed over the threads" },
-    Plot { name: "bytes read by layer and tensor role", draw: read, how: "bytes read over the length of its blocks" },
-    Plot { name: "experts", draw: experts, how: "share of a layer's tokens that used each expert" },
+    Plot { name: "sleep by layer and tensor role", draw: heat::sleep, how: "sleep on its blocks, summed over the threads" },
+    Plot { name: "bytes read by layer and tensor role", draw: heat::read, how: "bytes read over the length of its blocks" },
+    Plot { name: "experts", draw: heat::experts, how: "share of a layer's tokens that used each expert" },
     Plot { name: "throughput", draw: throughput, how: "bytes of reads that ended within each bin" },
     Plot { name: "reads in flight", draw: in_flight, how: "mean over each bin, pauses included" },
     Plot { name: "stall", draw: stall, how: "threads asleep, mean over each bin" },
-    Plot { name: "request sizes", draw: sizes, how: "share of the requests of each kind; two bars an octave" },
-    Plot { name: "read latency", draw: latencies, how: "submission to completion; share of the reads of each kind" },
-    Plot { name: "sleeps", draw: sleeps, how: "touch to wake-up; share of the sleeps of each kind" },
+    Plot { name: "request sizes", draw: histograms::sizes, how: "share of the requests of each kind; two bars an octave" },
+    Plot { name: "read latency", draw: histograms::latencies, how: "submission to completion; share of the reads of each kind" },
+    Plot { name: "sleeps", draw: histograms::sleeps, how: "touch to wake-up; share of the sleeps of each kind" },
     Plot { name: "cycle by cycle", draw: cycles, how: "length of each complete cycle, and the part with a thread asleep" },
     Plot { name: "miss-ratio curve", draw: miss_ratios, how:
         "bytes missed over bytes touched, by a memory that starts empty: LRU from stack distances (Mattson 1970), Belady's \
          minimum by replay (1966), at 20 sizes; the pager's point is bytes read over bytes touched, at its budget" },
-    Plot { name: "reuse distances", draw: reuse, how:
+    Plot { name: "reuse distances", draw: histograms::reuse, how:
         "distinct bytes since the last touch of the same block; share of the touches that have one" },
     Plot { name: "uniformity by tensor role", draw: uniformity, how:
         "over the touches of the role's blocks; even use has a Gini coefficient of 0 and a normalised entropy of 1" },
-    Plot { name: "runs", draw: runs, how: "lengths of runs of touches that follow each other; share of the runs" },
+    Plot { name: "runs", draw: histograms::runs, how: "lengths of runs of touches that follow each other; share of the runs" },
 ];
 
 fn breakdown(report: &Report) -> Option<String> {
     let it = &report.time;
     (it.length_s > 0.0).then_some(())?;
     let rows = ["all threads", "wall clock"].map(str::to_owned);
-    let title = if it.steady { "ms, mean of complete cycles" } else { "ms, whole log" };
+    let title = if it.steady { "time, ms: mean of complete cycles" } else { "time, ms: whole log" };
     let mut chart =
         Chart::new("time breakdown", Axis::linear(0.0, it.length_s * 1e3, title), Axis::names(&rows, "")).rows(4);
     let threads = it.threads.max(1) as f64;
@@ -97,118 +91,6 @@ fn byte_unit(most: f64) -> (f64, &'static str) {
     }
 }
 
-fn address_legend(chart: &mut Chart) {
-    chart.legend("c2", "read");
-    chart.legend("c0", "touch, in memory");
-    chart.legend("c3", "touch that waited for the drive");
-}
-
-fn raster(report: &Report) -> Option<String> {
-    let it = &report.addresses;
-    let runs = || it.read.iter().chain(&it.staged).chain(&it.waited);
-    let rows = runs().map(|run| run.row + 1).max()?;
-    let most = f64::from(rows) * it.row_bytes as f64;
-    let (unit, word) = byte_unit(most);
-    let x = Axis::linear(0.0, report.timeline_end_s(), "time, s");
-    let mut chart = Chart::new("addresses over time", x, Axis::linear(0.0, most / unit, &format!("address, {word}")));
-    address_legend(&mut chart);
-    // Three strips in each row, so that none covers another.
-    for (strip, (class, runs)) in [("c2", &it.read), ("c0", &it.staged), ("c3", &it.waited)].into_iter().enumerate() {
-        let of = |run: &Run| {
-            let bottom = (f64::from(run.row) + strip as f64 / 3.0) * it.row_bytes as f64 / unit;
-            let height = it.row_bytes as f64 / unit / 3.0;
-            let at = |column: u32| f64::from(column) * it.column_s;
-            [(at(run.column), bottom), (at(run.column + run.columns), bottom + height)]
-        };
-        chart.boxes(class, 1.0, runs.iter().map(of));
-    }
-    Some(chart.finish())
-}
-
-fn last_cycle(report: &Report) -> Option<String> {
-    use super::address::Mark;
-    let dots = &report.addresses.last_cycle;
-    let (first, last) = (dots.first()?, dots.last()?);
-    let most = dots.iter().map(|dot| dot.address).max()? as f64;
-    let (unit, word) = byte_unit(most);
-    let x = Axis::linear(first.at_s, last.at_s, "time, s");
-    let mut chart =
-        Chart::new("addresses in one cycle", x, Axis::linear(0.0, most / unit, &format!("address, {word}")));
-    address_legend(&mut chart);
-    for (class, mark, size) in [("c2", Mark::Read, 4.0), ("c0", Mark::Staged, 2.0), ("c3", Mark::Waited, 3.0)] {
-        let of_mark = dots.iter().filter(|dot| dot.mark == mark);
-        chart.dots(class, size, of_mark.map(|dot| (dot.at_s, dot.address as f64 / unit)));
-    }
-    Some(chart.finish())
-}
-
-/// A heat map: rows from the bottom up, and values by column and row.
-fn heat(what: &str, columns: Axis, rows: &[String], values: &[(usize, usize, f64)], unit: &str) -> Option<String> {
-    let most = values.iter().map(|(.., value)| *value).fold(0.0, f64::max);
-    (most > 0.0).then_some(())?;
-    let mut chart = Chart::new(what, columns, Axis::names(rows, "")).rows(rows.len());
-    let mut by_level: BTreeMap<usize, Vec<[(f64, f64); 2]>> = BTreeMap::new();
-    for &(column, row, value) in values {
-        let (x, y) = (column as f64, row as f64);
-        let level = (value / most * LEVELS as f64).ceil() as usize;
-        by_level.entry(level).or_default().push([(x, y), (x + 1.0, y + 1.0)]);
-    }
-    for (level, boxes) in by_level {
-        chart.boxes("heat", 0.05 + 0.95 * level as f64 / LEVELS as f64, boxes.into_iter());
-    }
-    chart.legend("heat", format!("{} {unit}; palest: 0", number(most)));
-    Some(chart.finish())
-}
-
-fn number(value: f64) -> String {
-    if value >= 100.0 { format!("{value:.0}") } else { format!("{value:.3}") }
-}
-
-fn by_layer_and_role(report: &Report, what: &str, unit: &str, value: fn(&super::heat::Cell) -> f64) -> Option<String> {
-    let cells: Vec<_> = report.heat.iter().filter(|cell| cell.layer.is_none_or(|it| it < LAYERS_MAX)).collect();
-    let mut roles: Vec<String> = Vec::new();
-    for cell in &cells {
-        if !roles.contains(&cell.role) {
-            roles.push(cell.role.clone());
-        }
-    }
-    let layers = cells.iter().filter_map(|cell| Some(cell.layer? as usize + 1)).max().unwrap_or(0);
-    let names: Vec<String> =
-        std::iter::once("none".to_owned()).chain((0..layers).map(|layer| layer.to_string())).collect();
-    let values = cells.iter().map(|cell| {
-        let column = cell.layer.map_or(0, |layer| layer as usize + 1);
-        let row = roles.iter().position(|role| *role == cell.role).unwrap_or_default();
-        (column, row, value(cell))
-    });
-    heat(what, Axis::names(&names, "layer"), &roles, &values.collect::<Vec<_>>(), unit)
-}
-
-fn touches(report: &Report) -> Option<String> {
-    by_layer_and_role(report, "touches by layer and role", "touches of a block", |cell| cell.touches_per_block)
-}
-
-fn sleep(report: &Report) -> Option<String> {
-    by_layer_and_role(report, "sleep by layer and role", "s", |cell| cell.sleep_s)
-}
-
-fn read(report: &Report) -> Option<String> {
-    by_layer_and_role(report, "reads by layer and role", "times its length", |cell| {
-        cell.read_bytes as f64 / cell.bytes.max(1) as f64
-    })
-}
-
-fn experts(report: &Report) -> Option<String> {
-    let experts = report.experts.as_ref()?;
-    let rows: Vec<String> = experts.popularity.iter().map(|layer| format!("layer {}", layer.layer)).collect();
-    let mut values = Vec::new();
-    for (row, layer) in experts.popularity.iter().enumerate() {
-        let tokens = layer.tokens.max(1) as f64;
-        values.extend(layer.uses.iter().enumerate().map(|(expert, &uses)| (expert, row, uses as f64 / tokens * 100.0)));
-    }
-    let columns = Axis::linear(0.0, experts.experts as f64, "expert");
-    heat("experts by layer", columns, &rows, &values, "% of the tokens")
-}
-
 fn series(report: &Report, what: &str, title: &str, value: fn(&super::timeline::Point) -> f64) -> Option<String> {
     let series = &report.timeline;
     let most = series.points.iter().map(value).fold(0.0, f64::max);
@@ -225,7 +107,7 @@ fn series(report: &Report, what: &str, title: &str, value: fn(&super::timeline::
 }
 
 fn throughput(report: &Report) -> Option<String> {
-    series(report, "throughput", "MB/s", |point| point.bytes_per_s / 1e6)
+    series(report, "throughput", "rate, MB/s", |point| point.bytes_per_s / 1e6)
 }
 
 fn in_flight(report: &Report) -> Option<String> {
@@ -236,63 +118,13 @@ fn stall(report: &Report) -> Option<String> {
     series(report, "threads asleep", "threads", |point| point.asleep)
 }
 
-/// Several distributions on one logarithmic axis, the bars of each beside those of the others.
-fn histogram(
-    what: &str,
-    title: &str,
-    base: f64,
-    label: fn(f64) -> String,
-    all: &[(&'static str, &str, &Distribution)],
-) -> Option<String> {
-    let all: Vec<_> = all.iter().filter(|(.., it)| it.count > 0).collect();
-    let from = all.iter().map(|(.., it)| it.min).min()?.max(1) as f64;
-    let to = all.iter().map(|(.., it)| it.max).max()? as f64;
-    let share = |count: u64, of: &Distribution| count as f64 / of.count as f64 * 100.0;
-    let highest = all.iter().flat_map(|(.., it)| it.bars.iter().map(|bar| share(bar.count, it))).fold(0.0, f64::max);
-    let x = Axis::log((from / 1.5).floor(), to * 1.5, base, title, label);
-    let mut chart = Chart::new(what, x, Axis::linear(0.0, highest * 1.05, "share, %"));
-    for (index, (class, name, it)) in all.iter().enumerate() {
-        let boxes = it.bars.iter().filter(|bar| bar.count > 0).map(|bar| {
-            let (low, high) = ((bar.from.max(1) as f64).ln(), (bar.to.max(2) as f64).ln());
-            let part = |step: usize| (low + (high - low) * step as f64 / all.len() as f64).exp();
-            [(part(index), 0.0), (part(index + 1), share(bar.count, it))]
-        });
-        chart.boxes(class, 1.0, boxes);
-        chart.legend(class, format!("{name}: {}", it.count));
-    }
-    Some(chart.finish())
-}
-
-fn sizes(report: &Report) -> Option<String> {
-    let it = &report.drive.size_bytes;
-    let all = [("c3", "demand", &it.demand), ("c2", "readahead", &it.readahead)];
-    histogram("request sizes", "size of a request", 4.0, binary, &all)
-}
-
-fn latencies(report: &Report) -> Option<String> {
-    let it = &report.drive.latency_ns;
-    let all = [("c3", "demand", &it.demand), ("c2", "readahead", &it.readahead)];
-    histogram("read latency", "time from submission to completion", 10.0, short_time, &all)
-}
-
-fn sleeps(report: &Report) -> Option<String> {
-    let it = &report.sleep_ns;
-    let all = [("c3", "demand", &it.demand), ("c1", "read in flight", &it.in_flight), ("c4", "fault", &it.staged)];
-    histogram("sleeps", "time from touch to wake-up", 10.0, short_time, &all)
-}
-
-/// A power of ten.
-fn short_time(ns: f64) -> String {
-    time(ns).replace(".0 ", " ").replace(".00 ", " ")
-}
-
 fn cycles(report: &Report) -> Option<String> {
     let rows: Vec<_> = report.cycles.iter().filter(|cycle| cycle.complete).collect();
     (rows.len() > 1).then_some(())?;
     let longest = rows.iter().map(|cycle| cycle.length_s).fold(0.0, f64::max) * 1e3;
     let (first, last) = (rows[0].number as f64, rows[rows.len() - 1].number as f64);
     let x = Axis::linear(first, last, "cycle");
-    let mut chart = Chart::new("cycle by cycle", x, Axis::linear(0.0, longest * 1.05, "ms"));
+    let mut chart = Chart::new("cycle by cycle", x, Axis::linear(0.0, longest * 1.05, "time, ms"));
     chart.line("c0", rows.iter().map(|cycle| (cycle.number as f64, cycle.length_s * 1e3)));
     chart.line("c3", rows.iter().map(|cycle| (cycle.number as f64, cycle.wall.sum_s() * 1e3)));
     chart.legend("c0", "length");
@@ -321,16 +153,11 @@ fn miss_ratios(report: &Report) -> Option<String> {
     Some(chart.finish())
 }
 
-fn reuse(report: &Report) -> Option<String> {
-    let all = [("c0", "touches", &report.miss_ratios.distance_bytes)];
-    histogram("reuse distances", "distinct bytes since the last touch", 4.0, binary, &all)
-}
-
 fn uniformity(report: &Report) -> Option<String> {
     let roles: Vec<_> = report.uniformity.iter().rev().filter(|role| role.touches > 0).collect();
     (!roles.is_empty()).then_some(())?;
     let names: Vec<String> = roles.iter().map(|role| role.role.clone()).collect();
-    let (x, y) = (Axis::linear(0.0, 1.0, "0 to 1"), Axis::names(&names, ""));
+    let (x, y) = (Axis::linear(0.0, 1.0, "coefficient, from 0 to 1"), Axis::names(&names, ""));
     let mut chart = Chart::new("uniformity by role", x, y).rows(2 * names.len());
     type Value = fn(&super::uniformity::Uniformity) -> f64;
     let bars: [(_, _, Value, f64); 2] =
@@ -343,12 +170,6 @@ fn uniformity(report: &Report) -> Option<String> {
         chart.legend(class, name);
     }
     Some(chart.finish())
-}
-
-fn runs(report: &Report) -> Option<String> {
-    let it = &report.sequentiality;
-    let all = [("c0", "file", &it.run_in_file), ("c3", "compute order", &it.run_in_compute)];
-    histogram("runs", "blocks in a run", 2.0, |value| format!("{value:.0}"), &all)
 }
 
 /// A picture of nothing, for a log that has no such picture beside one that has.

@@ -4,11 +4,9 @@ use std::collections::HashMap;
 
 use serde::Serialize;
 
+use super::busy::Busy;
 use super::distribution::{Counter, Distribution};
 use crate::trace::Why;
-
-/// Width of the bins in which the best rate is sought, in nanoseconds.
-pub const RATE_BIN_NS: u64 = 100_000_000;
 
 /// A read in flight.
 #[derive(Debug, Clone, Copy)]
@@ -33,10 +31,7 @@ pub struct Requests {
     in_flight_ns: u128,
     idle_waiting_ns: u64,
     idle_since_ns: Option<u64>,
-    /// The bin that is being filled, and the best one.
-    bin: u64,
-    bin_bytes: u64,
-    best_bin_bytes: u64,
+    busy: Busy,
 }
 
 fn index(why: Why) -> usize {
@@ -77,17 +72,14 @@ impl Requests {
         if self.flying.is_empty() {
             self.idle_since_ns = Some(at_ns);
         }
-        if at_ns / RATE_BIN_NS != self.bin {
-            self.best_bin_bytes = self.best_bin_bytes.max(self.bin_bytes);
-            (self.bin, self.bin_bytes) = (at_ns / RATE_BIN_NS, 0);
-        }
-        self.bin_bytes += bytes;
+        self.busy.read(at_ns, bytes);
         bytes
     }
 
     /// From `from_ns` to `to_ns` nothing changed; `waiting` threads slept on the drive.
     pub fn passed(&mut self, from_ns: u64, to_ns: u64, waiting: u32) {
         let passed = to_ns - from_ns;
+        self.busy.passed(from_ns, to_ns, self.flying.len());
         if self.flying.is_empty() {
             self.idle_waiting_ns += if waiting > 0 { passed } else { 0 };
         } else {
@@ -116,10 +108,10 @@ impl Requests {
     /// known.
     pub fn finish(&self, wall_ns: u64, drive_bytes_per_s: Option<f64>) -> Drive {
         let rate = |bytes: u64, ns: u64| if ns > 0 { bytes as f64 / ns as f64 * 1e9 } else { 0.0 };
-        let best_bin_bytes_per_s = rate(self.best_bin_bytes.max(self.bin_bytes), RATE_BIN_NS.min(wall_ns));
+        let busy_bytes_per_s = self.busy.bytes_per_s();
         let mean_while_reading_bytes_per_s = rate(self.bytes(), self.reading_ns);
-        let ceiling = drive_bytes_per_s.unwrap_or(best_bin_bytes_per_s);
-        let share = |value: f64| if ceiling > 0.0 { value / ceiling } else { 0.0 };
+        let ceiling = drive_bytes_per_s.or(busy_bytes_per_s).filter(|&rate| rate > 0.0);
+        let share = |value: f64| ceiling.map(|ceiling| value / ceiling);
         Drive {
             demand_bytes: self.bytes[0],
             readahead_bytes: self.bytes[1],
@@ -130,7 +122,7 @@ impl Requests {
             latency_ns: ByReason::of(&self.latencies),
             mean_bytes_per_s: rate(self.bytes(), wall_ns),
             mean_while_reading_bytes_per_s,
-            best_bin_bytes_per_s,
+            busy_bytes_per_s,
             known_bytes_per_s: drive_bytes_per_s,
             share: share(rate(self.bytes(), wall_ns)),
             share_while_reading: share(mean_while_reading_bytes_per_s),
@@ -178,14 +170,15 @@ pub struct Drive {
     pub mean_bytes_per_s: f64,
     /// Bytes read over the time with a read in flight.
     pub mean_while_reading_bytes_per_s: f64,
-    /// The best of the 100-ms bins.
-    pub best_bin_bytes_per_s: f64,
+    /// The rate in whole seconds in which it was busy, with the deepest queue; none where there are none.
+    pub busy_bytes_per_s: Option<f64>,
     /// What the drive can do, where that was said.
     pub known_bytes_per_s: Option<f64>,
-    /// Mean rate as a share of what the drive can do, or else of the best bin.
-    pub share: f64,
+    /// Mean rate as a share of what the drive can do, or else of the rate while busy; none where neither is
+    /// known.
+    pub share: Option<f64>,
     /// The same while a read is in flight.
-    pub share_while_reading: f64,
+    pub share_while_reading: Option<f64>,
     /// Time with a read in flight, in seconds.
     pub reading_s: f64,
     /// Mean number of reads in flight while there is one.

@@ -195,11 +195,12 @@ pub struct RatioAt {
 mod tests {
     use super::*;
     use crate::report::tests::view;
+    use crate::trace::Item;
     use proptest::prelude::*;
 
     fn blocks_of(count: u32) -> Blocks {
         let mut blocks = Blocks::default();
-        blocks.map(&view(count));
+        blocks.follow(&Item::View(Box::new(view(count))));
         blocks
     }
 

@@ -74,7 +74,14 @@ pub struct Chart {
     height: f64,
     marks: String,
     legend: Vec<(&'static str, String)>,
+    /// Steps of a scale of strengths, and the label of the strongest.
+    scale: Option<(usize, String)>,
     what: String,
+}
+
+/// How strongly step `step` of `steps` is drawn, from 0 to 1: nothing is still to be seen as such.
+pub fn strength(step: usize, steps: usize) -> f64 {
+    0.05 + 0.95 * step as f64 / steps as f64
 }
 
 impl Chart {
@@ -82,7 +89,16 @@ impl Chart {
     pub fn new(what: &str, x: Axis, y: Axis) -> Chart {
         let widest = y.ticks.iter().map(|(_, label)| label.chars().count()).max().unwrap_or(0);
         let left = LEFT.max(widest as f64 * 6.6 + 28.0);
-        Chart { x, y, left, height: HEIGHT, marks: String::new(), legend: Vec::new(), what: what.to_owned() }
+        Chart {
+            x,
+            y,
+            left,
+            height: HEIGHT,
+            marks: String::new(),
+            legend: Vec::new(),
+            scale: None,
+            what: what.to_owned(),
+        }
     }
 
     /// As high as `rows` rows of names need.
@@ -99,6 +115,11 @@ impl Chart {
     /// Names a class of marks.
     pub fn legend(&mut self, class: &'static str, label: impl Into<String>) {
         self.legend.push((class, label.into()));
+    }
+
+    /// Explains the strengths of `steps` steps from 0 on; the last one is `label`.
+    pub fn scale(&mut self, steps: usize, label: impl Into<String>) {
+        self.scale = Some((steps, label.into()));
     }
 
     /// A line through `points`.
@@ -200,6 +221,18 @@ impl Chart {
                 escaped(label)
             );
             x += 34.0 + label.chars().count() as f64 * 6.4;
+        }
+        if let Some((steps, label)) = &self.scale {
+            let _ = write!(out, "<text x=\"{x:.1}\" y=\"19\">0</text>");
+            for step in 0..=*steps {
+                let (x, strength) = (x + 12.0 + 10.0 * step as f64, strength(step, *steps));
+                let _ = write!(
+                    out,
+                    "<rect class=\"fill heat\" fill-opacity=\"{strength:.2}\" x=\"{x:.1}\" y=\"9\" width=\"10\" height=\"12\"/>"
+                );
+            }
+            x += 18.0 + 10.0 * (steps + 1) as f64;
+            let _ = write!(out, "<text x=\"{x:.1}\" y=\"19\">{}</text>", escaped(label));
         }
         out.push_str("</svg>");
         out

@@ -3,7 +3,8 @@
 use comfy_table::{Cell, ContentArrangement, Table};
 
 use super::cycles::Cycle;
-use super::figures::{percent, rows, size, time};
+use super::figures::rows;
+use super::units::{percent, size, time};
 use super::{Report, how};
 
 /// Cycles of a log that are shown: so many of the first, and so many of the last.
