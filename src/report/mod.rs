@@ -16,13 +16,13 @@ mod experts;
 mod figures;
 mod heat;
 mod how;
-mod html;
+pub(crate) mod html;
 mod plots;
 mod requests;
 mod reuse;
 mod sequence;
 mod sleepers;
-mod svg;
+pub(crate) mod svg;
 mod table;
 #[cfg(test)]
 pub(crate) mod tests;
