@@ -14,8 +14,8 @@ use crate::bench::model::Source;
 use crate::bench::workload::Workload;
 use crate::config::{self, ByteSize};
 use crate::experiment::{
-    Case, Cell, CellRate, Journal, Lock, Outcome, Provided, Session, Setup, Way, cells, describe, has_other_text,
-    matrix, page,
+    Case, Cell, CellRate, Journal, Lock, Means, Outcome, Provided, Session, Setup, Way, cells, describe,
+    has_other_text, matrix, page,
 };
 use crate::launch::library;
 use crate::synth::Arch;
@@ -241,11 +241,16 @@ fn make(
     let name = Workload::Completion.program();
     let program = llama::find(args.llama.as_deref(), name)
         .with_context(|| format!("{name} is neither in --llama or $GGPAGER_LLAMA nor on the PATH"))?;
-    let mut session = Session::new(program, library::find()?, args.folder.clone(), interrupt);
-    session.swap_bytes = args.swap.0;
-    session.time_max = Duration::from_secs(args.time_max);
-    session.cell_time = Duration::from_millis(args.sweep_time);
-    session.extra.clone_from(&args.extra);
+    let means = Means {
+        program,
+        extra: args.extra.clone(),
+        library: library::find()?,
+        folder: args.folder.clone(),
+        swap_bytes: args.swap.0,
+        time_max: Duration::from_secs(args.time_max),
+        cell_time: Duration::from_millis(args.sweep_time),
+    };
+    let mut session = Session::new(means, interrupt);
     for Work { source, cases, cells } in work {
         let cases: Vec<&Case> = cases.iter().filter(|case| !runs.has(case)).collect();
         let cells: Vec<&Cell> = cells.iter().filter(|cell| !rates.has(cell)).collect();

@@ -22,5 +22,5 @@ pub use case::{Case, Lock, Setup, Way};
 pub use journal::Journal;
 pub use outcome::Outcome;
 pub use report::{has_other_text, page};
-pub use session::{Provided, Session, describe};
+pub use session::{Means, Provided, Session, describe};
 pub use sweep::{Cell, CellRate, cells};

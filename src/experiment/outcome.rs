@@ -18,7 +18,7 @@ pub struct Outcome {
     /// The whole run, in seconds.
     pub wall_s: f64,
     /// Bytes that the whole run read.
-    pub read_bytes: u64,
+    pub total_read_bytes: u64,
     /// Faults of the control group that had to read.
     pub major_faults: Option<u64>,
     /// Bytes read from swap.
@@ -49,7 +49,7 @@ impl Outcome {
         "bytes_per_token",
         "first_token_s",
         "wall_s",
-        "read_bytes",
+        "total_read_bytes",
         "major_faults",
         "swapped_in_bytes",
         "swapped_out_bytes",
@@ -75,7 +75,7 @@ impl Outcome {
             bytes_per_token: decode.and_then(|decode| decode.bytes_each()),
             first_token_s: lane.and_then(|lane| lane.first_token_s),
             wall_s: record.wall_s,
-            read_bytes: last.map_or(0, |last| last.read_bytes),
+            total_read_bytes: last.map_or(0, |last| last.read_bytes),
             major_faults: record.paging.map(|paging| paging.major_faults),
             swapped_in_bytes: record.paging.map(|paging| paging.swapped_in_bytes),
             swapped_out_bytes: record.paging.map(|paging| paging.swapped_out_bytes),
@@ -104,10 +104,10 @@ impl Bottleneck {
     const MOST: f64 = 0.85;
 
     /// Of `outcome`, where computing alone takes `compute_ms` a token and the drive gives
-    /// `ceiling_bytes_per_s`.
-    pub fn of(outcome: &Outcome, compute_ms: Option<f64>, ceiling_bytes_per_s: Option<f64>) -> Option<Bottleneck> {
+    /// `drive_bytes_per_s`.
+    pub fn of(outcome: &Outcome, compute_ms: Option<f64>, drive_bytes_per_s: Option<f64>) -> Option<Bottleneck> {
         let ms = outcome.ms_per_token?;
-        let drive_ms = outcome.bytes_per_token? / ceiling_bytes_per_s? * 1e3;
+        let drive_ms = outcome.bytes_per_token? / drive_bytes_per_s? * 1e3;
         Some(Bottleneck { drive_share: drive_ms / ms, compute_share: compute_ms.map(|compute| compute / ms) })
     }
 

@@ -1,6 +1,6 @@
 //! The figures of a group of runs, as charts.
 
-use super::case::{Case, Lock};
+use super::case::{Case, Lock, Way};
 use super::report::Group;
 use super::sweep::{Cell, CellRate};
 use crate::bench::plan::Who;
@@ -8,14 +8,20 @@ use crate::bench::summary::median;
 use crate::replay::report::distinct;
 use crate::report::svg::{Axis, Chart};
 
-/// Colours of the strategies, in the order of their first run.
-const CLASSES: [&str; 6] = ["c0", "c1", "c2", "c3", "c4", "c5"];
+/// Colours of stock and the strategies, in the order of their first run.
+const CLASSES: [&str; 6] = ["c0", "c1", "c2", "c3", "c4", "c6"];
+/// Colour of what has everything in memory.
+const MEMORY_CLASS: &str = "c5";
 
 /// A chart with its name.
 pub type Figure = (String, String);
 
 fn class(ways: &[String], way: &str) -> &'static str {
-    let at = ways.iter().position(|known| known == way).unwrap_or(0);
+    let memory = Way(Who::InMemory).to_string();
+    if way == memory {
+        return MEMORY_CLASS;
+    }
+    let at = ways.iter().filter(|known| **known != memory).position(|known| known == way).unwrap_or(0);
     CLASSES[at % CLASSES.len()]
 }
 

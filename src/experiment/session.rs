@@ -1,5 +1,6 @@
 //! Running cases and cells.
 
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -21,6 +22,8 @@ use crate::config::var;
 use crate::drive::Pattern;
 use crate::gguf;
 
+/// What every run goes on from.
+const PROMPT: &str = "The quick brown fox";
 /// How long the drive's ceiling is measured.
 const CEILING_TIME: Duration = Duration::from_secs(1);
 /// Size of a read for the ceiling, as the pager's.
@@ -28,26 +31,29 @@ const CEILING_REQUEST_BYTES: usize = 2 << 20;
 /// Reads in flight for the ceiling, as the pager's.
 const CEILING_DEPTH: u32 = 16;
 
-/// What every run of this call needs.
-pub struct Session<'a> {
+/// What all runs of a call need.
+#[derive(Debug, Clone)]
+pub struct Means {
     /// llama-completion.
     pub program: PathBuf,
+    /// Further arguments for it.
+    pub extra: Vec<OsString>,
     /// The preloaded library.
     pub library: PathBuf,
-    /// What to go on from.
-    pub prompt: String,
-    /// Further arguments for llama-completion.
-    pub extra: Vec<std::ffi::OsString>,
-    /// Longest time of one run.
-    pub time_max: Duration,
-    /// How long a cell is measured.
-    pub cell_time: Duration,
-    /// Where a swap file and synthetic models go.
+    /// Where a swap file goes.
     pub folder: PathBuf,
     /// Size of the swap file.
     pub swap_bytes: u64,
-    /// Whether to stop.
-    pub interrupt: &'a Interrupt,
+    /// Longest time of one run.
+    pub time_max: Duration,
+    /// How long a cell of the sweep is measured.
+    pub cell_time: Duration,
+}
+
+/// Runs under way. The swap file comes with the first run that needs it, and stays until the end.
+pub struct Session<'a> {
+    means: Means,
+    interrupt: &'a Interrupt,
     swap: Option<SwapFile>,
 }
 
@@ -72,20 +78,9 @@ impl Provided {
 }
 
 impl<'a> Session<'a> {
-    /// A session without swap, with the defaults of the options.
-    pub fn new(program: PathBuf, library: PathBuf, folder: PathBuf, interrupt: &'a Interrupt) -> Session<'a> {
-        Session {
-            program,
-            library,
-            prompt: "The quick brown fox".to_owned(),
-            extra: Vec::new(),
-            time_max: Duration::from_secs(600),
-            cell_time: Duration::from_millis(300),
-            folder,
-            swap_bytes: 2 << 30,
-            interrupt,
-            swap: None,
-        }
+    /// A session that has run nothing yet.
+    pub fn new(means: Means, interrupt: &'a Interrupt) -> Session<'a> {
+        Session { means, interrupt, swap: None }
     }
 
     /// Runs `case` on `model`.
@@ -94,8 +89,8 @@ impl<'a> Session<'a> {
     /// An interrupt, or a limit or a swap file that cannot be had. A run that failed has an outcome.
     pub fn run(&mut self, case: &Case, model: &mut Provided) -> anyhow::Result<Outcome> {
         if case.swappiness.is_some() && self.swap.is_none() {
-            let folder = TempDir::with_prefix_in("ggpager-swap-", &self.folder)?;
-            self.swap = Some(SwapFile::new(folder, self.swap_bytes).context("no swap can be had")?);
+            let folder = TempDir::with_prefix_in("ggpager-swap-", &self.means.folder)?;
+            self.swap = Some(SwapFile::new(folder, self.means.swap_bytes).context("no swap can be had")?);
         }
         let ceiling = self.ceiling(case.drive_bytes_per_s, model)?;
         let contender = Contender { who: case.way.0, threads: case.threads, cache: Cache::Cold };
@@ -119,7 +114,7 @@ impl<'a> Session<'a> {
             request_bytes: usize::try_from(cell.request_bytes)?,
             depth: cell.depth,
             pattern,
-            ceiling_time: self.cell_time,
+            ceiling_time: self.means.cell_time,
             drive_bytes_per_s: cell.drive_bytes_per_s,
             ..self.idle(model)
         };
@@ -154,7 +149,7 @@ impl<'a> Session<'a> {
         Plan {
             contenders: vec![contender],
             memory_bytes: Some(case.share_bytes() + case.room_bytes),
-            swap: case.swappiness.map(|swappiness| Swap { bytes: self.swap_bytes, swappiness }),
+            swap: case.swappiness.map(|swappiness| Swap { bytes: self.means.swap_bytes, swappiness }),
             pin: match case.lock {
                 Lock::Part(pin) => Some(pin),
                 Lock::None | Lock::Llama => None,
@@ -170,16 +165,16 @@ impl<'a> Session<'a> {
         Plan {
             workload: Workload::Completion,
             models: vec![model.files.clone()],
-            program: self.program.clone(),
+            program: self.means.program.clone(),
             call: Call {
-                prompt: Prompt::Text(self.prompt.clone()),
+                prompt: Prompt::Text(PROMPT.to_owned()),
                 tokens: 1,
                 context: 256,
                 batch: None,
                 ubatch: None,
-                extra: self.extra.clone(),
+                extra: self.means.extra.clone(),
             },
-            library: Some(self.library.clone()),
+            library: Some(self.means.library.clone()),
             contenders: Vec::new(),
             rounds: 1,
             turns: 1,
@@ -193,7 +188,7 @@ impl<'a> Session<'a> {
             depth: CEILING_DEPTH,
             pattern: Pattern::Sequential { start: 0 },
             ceiling_time: CEILING_TIME,
-            time_max: self.time_max,
+            time_max: self.means.time_max,
         }
     }
 }
