@@ -44,7 +44,7 @@ pub struct Args {
         value_name = "WORDS"
     )]
     strategies: Vec<Way>,
-    /// What is locked in memory in stock runs: `none`, `llama` (its own --mlock, where it fits), `prefix:PERCENT`, `spread:PERCENT`
+    /// What is locked in memory in stock runs: `none`, `llama` (its own mlock, where it fits), `prefix:PERCENT`, `spread:PERCENT`
     #[arg(long, value_delimiter = ',', default_value = "none", value_name = "WORDS")]
     lock: Vec<Lock>,
     /// Sizes of the pager's reads, 4 KiB to 2 MiB; `own` leaves it to the pager

@@ -33,7 +33,7 @@ const PLOTS: [Plot; 4] = [
         "parts of the model locked in memory",
         "stock runs. prefix:N and spread:N: another process in the same group has locked the first N % of the file, \
          or N % of it in even pieces of 2 MiB (mlock), within the same memory limit, and the rest was dropped from \
-         the page cache before the run; llama: llama.cpp's own --mlock",
+         the page cache before the run; llama: llama.cpp's own (--mlock, or -lm mmap+mlock)",
         plots::by_lock,
     ),
     (

@@ -12,7 +12,7 @@ use super::outcome::Outcome;
 use super::sweep::{Cell, CellRate};
 use crate::bench::cgroup::Swap;
 use crate::bench::interrupt::Interrupt;
-use crate::bench::llama::{Call, Prompt};
+use crate::bench::llama::{self, Call, Prompt};
 use crate::bench::model::{Models, Source};
 use crate::bench::plan::{Cache, Contender, Plan};
 use crate::bench::run::Runner;
@@ -144,7 +144,7 @@ impl<'a> Session<'a> {
         plan.call.tokens = case.tokens;
         plan.call.context = case.context;
         if case.lock == Lock::Llama {
-            plan.call.extra.push("--mlock".into());
+            plan.call.extra.extend(llama::lock_args(&plan.program));
         }
         Plan {
             contenders: vec![contender],
