@@ -66,8 +66,9 @@ fn real_llama() -> Option<PathBuf> {
 
 #[test]
 fn a_matrix_goes_on_where_it_stopped() {
-    let _watchdog = support::Watchdog::new("a_matrix_goes_on_where_it_stopped");
     let Some(llama) = real_llama() else { return };
+    support::library(); // The time that a build takes is no hang.
+    let _watchdog = support::Watchdog::new("a_matrix_goes_on_where_it_stopped");
     let folder = tempfile::tempdir_in(".").expect("a folder");
     let folder = folder.path().canonicalize().expect("there");
     let axes = ["-m", "llama:24M", "--memory", "75", "--swappiness", "60", "-s", "memory,stock-128,learned"];
@@ -111,10 +112,11 @@ fn a_matrix_goes_on_where_it_stopped() {
 
 #[test]
 fn stopping_it_leaves_nothing_behind() {
-    let _watchdog = support::Watchdog::new("stopping_it_leaves_nothing_behind");
     if !support::available("root, for control groups and swap", support::is_root()) {
         return;
     }
+    support::library(); // The time that a build takes is no hang.
+    let _watchdog = support::Watchdog::new("stopping_it_leaves_nothing_behind");
     let folder = tempfile::tempdir_in(".").expect("a folder");
     let folder = folder.path().canonicalize().expect("there");
     let fifo = folder.join("fifo");
