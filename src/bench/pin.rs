@@ -146,6 +146,8 @@ mod tests {
             // Evenly: no gap is wider than the share asks for.
             let gap = extents.windows(2).map(|pair| pair[1].0 - pair[0].0).max().unwrap_or(0);
             assert!(gap <= 100_u64.div_ceil(u64::from(percent)) * STRIPE, "{percent} {gap}");
+            let end = extents.last().map_or(0, |(offset, length)| offset + length);
+            assert!(bytes - end <= 100_u64.div_ceil(u64::from(percent)) * STRIPE, "{percent} {end}");
             assert!(extents.iter().all(|(offset, length)| offset + length <= bytes));
         }
         for text in ["prefix", "prefix:0", "spread:101", "suffix:20"] {
