@@ -16,7 +16,7 @@
 //! tracepoints, [`report`] explains it, [`export`] writes it for other tools, [`replay`] predicts other
 //! runs from it, [`plan`] estimates without a run.
 //! [`drive`] measures what the drive can do, [`sim`] drives policies without a kernel, [`bench`] compares
-//! runs, [`launch`] starts programs under the library, [`cli`] is
+//! runs, [`experiment`] makes a matrix of them, [`launch`] starts programs under the library, [`cli`] is
 //! the command line tool.
 
 pub mod bench;
@@ -25,6 +25,7 @@ pub mod cache;
 pub mod cli;
 pub mod config;
 pub mod drive;
+pub mod experiment;
 pub mod export;
 pub mod gguf;
 pub mod ktrace;

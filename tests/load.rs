@@ -190,8 +190,9 @@ fn group(path: &Path, rate: u64, memory_bytes: Option<u64>) -> Option<Group> {
     use std::sync::atomic::{AtomicU32, Ordering};
     static COUNT: AtomicU32 = AtomicU32::new(0);
     let name = format!("ggpager-load-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
-    let made = Disk::of(path)
-        .and_then(|disk| Hierarchy::find()?.create(&name, &Limits { memory_bytes, drive: Some((disk.device, rate)) }));
+    let made = Disk::of(path).and_then(|disk| {
+        Hierarchy::find()?.create(&name, &Limits { memory_bytes, drive: Some((disk.device, rate)), swap: None })
+    });
     let present = made.is_ok();
     let what = format!("a control group for a slow drive ({:?})", made.as_ref().err());
     available(&what, present).then(|| made.expect("present"))

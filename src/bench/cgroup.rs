@@ -11,6 +11,10 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
+use serde::Serialize;
+
+use super::swap::Swappiness;
+
 /// What a run may use.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Limits {
@@ -18,6 +22,17 @@ pub struct Limits {
     pub memory_bytes: Option<u64>,
     /// A disk (`major:minor`) and the rate in bytes per second at which it may be read.
     pub drive: Option<(String, u64)>,
+    /// Swap besides the memory; without it a memory limit keeps swap out.
+    pub swap: Option<Swap>,
+}
+
+/// Swap that a run may use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Swap {
+    /// How much.
+    pub bytes: u64,
+    /// `vm.swappiness`: how the kernel weighs anonymous memory against page cache, 0 to 200.
+    pub swappiness: u32,
 }
 
 /// Where one controller's groups are made.
@@ -50,19 +65,26 @@ impl Hierarchy {
     /// # Errors
     /// When a controller is missing, or the right to use it (root).
     pub fn create(&self, name: &str, limits: &Limits) -> io::Result<Group> {
-        let mut group = Group { folders: Vec::new(), entrances: Vec::new() };
+        let mut group = Group { folders: Vec::new(), entrances: Vec::new(), swappiness: None };
         if let Some(bytes) = limits.memory_bytes {
+            let (swap_bytes, swappiness) = limits.swap.map_or((0, 0), |swap| (swap.bytes, swap.swappiness));
             let parent = self.memory.as_ref().ok_or_else(|| missing("memory"))?;
             match group.add(parent, name, "memory")? {
                 (folder, 1) => {
                     write(&folder, "memory.limit_in_bytes", &bytes.to_string())?;
                     // Absent where swap is not accounted; then swappiness alone keeps swap out.
-                    let _ = write(&folder, "memory.memsw.limit_in_bytes", &bytes.to_string());
-                    let _ = write(&folder, "memory.swappiness", "0");
+                    let _ = write(&folder, "memory.memsw.limit_in_bytes", &(bytes + swap_bytes).to_string());
+                    let swappiness = write(&folder, "memory.swappiness", &swappiness.to_string());
+                    limits.swap.map_or(Ok(()), |_| swappiness)?;
                 }
                 (folder, _) => {
                     write(&folder, "memory.max", &bytes.to_string())?;
-                    let _ = write(&folder, "memory.swap.max", "0");
+                    let swap_max = write(&folder, "memory.swap.max", &swap_bytes.to_string());
+                    if limits.swap.is_some() {
+                        swap_max?;
+                        // Version 2 has none for each group.
+                        group.swappiness = Some(Swappiness::set(swappiness)?);
+                    }
                 }
             }
         }
@@ -120,9 +142,54 @@ pub struct Group {
     folders: Vec<PathBuf>,
     /// `cgroup.procs` of each folder.
     entrances: Vec<File>,
+    swappiness: Option<Swappiness>,
+}
+
+/// What the kernel has done for a group's memory so far.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct Paging {
+    /// Page faults that had to read: from the file or from swap.
+    pub major_faults: u64,
+    /// Bytes read from swap; of the whole machine where the kernel does not count for groups.
+    pub swapped_in_bytes: u64,
+    /// Bytes written to swap; as above.
+    pub swapped_out_bytes: u64,
+    /// Bytes in pages of nothing but zeros that went to swap without being written (Linux 6.13); as above.
+    pub swapped_zeros_bytes: u64,
+}
+
+impl Paging {
+    /// What has come since `before`.
+    pub fn since(self, before: Paging) -> Paging {
+        Paging {
+            major_faults: self.major_faults.saturating_sub(before.major_faults),
+            swapped_in_bytes: self.swapped_in_bytes.saturating_sub(before.swapped_in_bytes),
+            swapped_out_bytes: self.swapped_out_bytes.saturating_sub(before.swapped_out_bytes),
+            swapped_zeros_bytes: self.swapped_zeros_bytes.saturating_sub(before.swapped_zeros_bytes),
+        }
+    }
+}
+
+/// The number behind `name` in the lines of a `memory.stat` or a `vmstat`.
+fn counter(stat: &str, name: &str) -> Option<u64> {
+    stat.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')?.trim().parse().ok())
 }
 
 impl Group {
+    /// What the kernel has done for its memory so far; nothing without a memory limit.
+    pub fn paging(&self) -> Option<Paging> {
+        let stat = self.folders.iter().find_map(|folder| fs::read_to_string(folder.join("memory.stat")).ok())?;
+        let machine = fs::read_to_string("/proc/vmstat").unwrap_or_default();
+        let pages = |name: &str| counter(&stat, name).or_else(|| counter(&machine, name)).unwrap_or(0);
+        let page_bytes = rustix::param::page_size() as u64;
+        Some(Paging {
+            major_faults: counter(&stat, "pgmajfault")?,
+            swapped_in_bytes: pages("pswpin") * page_bytes,
+            swapped_out_bytes: pages("pswpout") * page_bytes,
+            swapped_zeros_bytes: pages("swpout_zero") * page_bytes,
+        })
+    }
+
     /// Makes the folder unless an earlier controller has made it; gives it with the version.
     fn add(&mut self, parent: &Parent, name: &str, v2_name: &str) -> io::Result<(PathBuf, u8)> {
         let (root, version) = match parent {
@@ -213,7 +280,7 @@ mod tests {
 
     #[test]
     fn a_run_is_held_by_its_limit_and_the_group_goes_away() {
-        let limits = Limits { memory_bytes: Some(64 << 20), drive: None };
+        let limits = Limits { memory_bytes: Some(64 << 20), ..Limits::default() };
         let name = format!("ggpager-test-{}", std::process::id());
         let group = match Hierarchy::find().and_then(|hierarchy| hierarchy.create(&name, &limits)) {
             Ok(group) => group,
@@ -260,11 +327,22 @@ mod tests {
         let found = parent(&mounts, "0::/\n", "memory", "memory");
         assert_eq!(found, Some(Parent::V2(point.to_owned())));
         let folder = point.join("g");
-        let group = Group { folders: vec![folder.clone()], entrances: Vec::new() };
+        let group = Group { folders: vec![folder.clone()], entrances: Vec::new(), swappiness: None };
         fs::create_dir(&folder).unwrap();
         fs::write(folder.join("memory.peak"), "123\n").unwrap();
         fs::write(folder.join("memory.events"), "low 0\noom 1\noom_kill 2\n").unwrap();
         assert_eq!((group.memory_peak_bytes(), group.oom_kills()), (Some(123), Some(2)));
+        fs::write(folder.join("memory.stat"), "pgfault 9\npgmajfault 5\npswpin 2\npswpout 3\nswpout_zero 4\n").unwrap();
+        let page_bytes = rustix::param::page_size() as u64;
+        let paging = Paging {
+            major_faults: 5,
+            swapped_in_bytes: 2 * page_bytes,
+            swapped_out_bytes: 3 * page_bytes,
+            swapped_zeros_bytes: 4 * page_bytes,
+        };
+        assert_eq!(group.paging(), Some(paging));
+        let since = paging.since(Paging { major_faults: 4, ..Paging::default() });
+        assert_eq!((since.major_faults, since.swapped_in_bytes), (1, 2 * page_bytes));
         // A plain folder is no cgroup: it is emptied here, not by the kernel.
         fs::remove_dir_all(&folder).unwrap();
     }

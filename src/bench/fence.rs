@@ -33,7 +33,11 @@ impl Fence {
             Ok(hierarchy) => Fence::Groups(hierarchy),
             Err(error) => {
                 log::info!("no control group: {error}");
+                // A scope knows nothing of swappiness.
                 let [program, args @ ..] = &scope(limits)[..] else { return Fence::None };
+                if limits.swap.is_some() {
+                    return Fence::None;
+                }
                 let mut trial = Command::new(program);
                 trial.args(args).arg("true").stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
                 if trial.status().is_ok_and(|status| status.success()) { Fence::Scope } else { Fence::None }
@@ -98,7 +102,7 @@ mod tests {
 
     #[test]
     fn a_scope_names_every_limit() {
-        let limits = Limits { memory_bytes: Some(1 << 30), drive: Some(("8:0".into(), 800_000_000)) };
+        let limits = Limits { memory_bytes: Some(1 << 30), drive: Some(("8:0".into(), 800_000_000)), swap: None };
         let command = Fence::Scope.command(None, &limits, Path::new("/bin/true"), &["a".into()]);
         let args: Vec<_> = command.get_args().map(|arg| arg.to_string_lossy().into_owned()).collect();
         let text = args.join(" ");

@@ -83,7 +83,8 @@ impl Call {
         args.extend(["-np", "1", "--host", "127.0.0.1", "--port", &port.to_string()].map(OsString::from));
         if let Some(draft) = draft {
             args.extend(["-md".into(), draft.into()]);
-            if speaks_of_types(program) {
+            // Builds of 2026 take a draft model only together with the kind of speculation.
+            if speaks_of(program, "--spec-type") {
                 args.extend(["--spec-type", "draft-simple"].map(OsString::from));
             }
         }
@@ -111,10 +112,17 @@ impl Call {
     }
 }
 
-/// Builds of 2026 take a draft model only together with the kind of speculation.
-fn speaks_of_types(program: &Path) -> bool {
+/// Whether the help of `program` names `option`: builds differ in theirs.
+fn speaks_of(program: &Path, option: &str) -> bool {
     let help = Command::new(program).arg("--help").stdin(Stdio::null()).stderr(Stdio::null()).output();
-    help.is_ok_and(|help| memchr::memmem::find(&help.stdout, b"--spec-type").is_some())
+    help.is_ok_and(|help| memchr::memmem::find(&help.stdout, option.as_bytes()).is_some())
+}
+
+/// The arguments that make `program` map the model and lock it in memory: `--mlock`, which builds of
+/// 2026 have in a mode of loading.
+pub fn lock_args(program: &Path) -> Vec<OsString> {
+    let words: &[&str] = if speaks_of(program, "--load-mode") { &["-lm", "mmap+mlock"] } else { &["--mlock"] };
+    words.iter().map(OsString::from).collect()
 }
 
 /// llama-tokenize, which lies beside `program` where there is one.

@@ -2,10 +2,10 @@
 //! that limits on it meet nobody else.
 
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
-use anyhow::{Context, ensure};
 use tempfile::TempDir;
+
+use super::tool::tool;
 
 /// A mounted file system; taken down when dropped, together with the folder of its image.
 #[derive(Debug)]
@@ -56,13 +56,6 @@ impl Drop for LoopDrive {
             undo("losetup", &["--detach", device]);
         }
     }
-}
-
-/// Runs `name` and gives its stdout.
-fn tool(name: &str, args: &[&str]) -> anyhow::Result<String> {
-    let output = Command::new(name).args(args).output().with_context(|| name.to_owned())?;
-    ensure!(output.status.success(), "{name} {}: {}", args.join(" "), String::from_utf8_lossy(&output.stderr).trim());
-    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
 #[cfg(test)]

@@ -9,6 +9,7 @@
 //! [`model`] provides the models, [`plan`] says what is compared, [`workload`] runs it, [`watch`] and
 //! [`sample`] look at it from outside, [`record`] and [`lane`] keep what it did, [`summary`] draws the
 //! rounds together, [`roofline`] is the yardstick, and [`table`], [`svg`] and [`Report`] show it.
+//! A run may have [`swap`] besides its memory, and part of its model [`pin`]ned there.
 //! Whatever a run needs (a control group, another readahead) is a guard that puts things back when it
 //! is dropped, also after Ctrl-C.
 
@@ -21,6 +22,7 @@ pub mod lane;
 pub mod llama;
 pub mod loop_drive;
 pub mod model;
+pub mod pin;
 pub mod plan;
 pub mod record;
 pub mod report;
@@ -29,6 +31,8 @@ pub mod run;
 pub mod sample;
 pub mod summary;
 pub mod svg;
+pub mod swap;
 pub mod table;
+mod tool;
 pub mod watch;
 pub mod workload;

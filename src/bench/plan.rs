@@ -7,9 +7,12 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+use super::cgroup::Swap;
 use super::llama::Call;
+use super::pin::Pin;
 use super::workload::Workload;
 use crate::config::Strategy;
+use crate::drive::Pattern;
 use crate::launch::environment::OmpSpin;
 
 /// How far the kernel reads ahead for a stock run.
@@ -141,6 +144,10 @@ pub struct Plan {
     pub skip: u32,
     /// Memory limit of a run.
     pub memory_bytes: Option<u64>,
+    /// Swap that a run has besides.
+    pub swap: Option<Swap>,
+    /// What stays in the page cache of a stock run whatever it reads.
+    pub pin: Option<Pin>,
     /// The drive's rate is held to this.
     pub drive_bytes_per_s: Option<u64>,
     /// Variables of the paged runs, checked.
@@ -149,6 +156,8 @@ pub struct Plan {
     pub request_bytes: usize,
     /// Requests in flight for the drive's ceiling.
     pub depth: u32,
+    /// In which order the drive's ceiling is measured.
+    pub pattern: Pattern,
     /// How long the ceiling is measured.
     pub ceiling_time: Duration,
     /// Longest time of one run.

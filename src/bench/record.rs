@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 
+use super::cgroup::Paging;
 use super::lane::Lane;
 use super::plan::Contender;
 use super::workload::{Outcome, Turn};
@@ -63,6 +64,8 @@ pub struct Record {
     pub memory_peak_bytes: Option<u64>,
     /// How often the OOM killer came.
     pub oom_kills: Option<u64>,
+    /// Faults and swap of the control group while it ran.
+    pub paging: Option<Paging>,
     /// The pager's own figures, for each process; of the whole run.
     pub stats: Vec<Stats>,
 }
@@ -85,6 +88,7 @@ impl Record {
             turns: outcome.turns.clone(),
             memory_peak_bytes: None,
             oom_kills: None,
+            paging: None,
             stats: Vec::new(),
         }
     }

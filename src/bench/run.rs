@@ -18,12 +18,14 @@ use super::fence::Fence;
 use super::interrupt::Interrupt;
 use super::lane::Lane;
 use super::llama;
+use super::pin;
 use super::plan::{Cache, Contender, Plan, Readahead, Who};
 use super::record::{Record, TextMatch, compare};
 use super::summary::Round;
 use super::watch::RunError;
 use super::workload::{End, Outcome, Workload, completion, server};
 use crate::config::{ByteSize, var};
+use crate::drive::Pattern;
 use crate::launch::environment::Environment;
 use crate::launch::settings;
 
@@ -112,6 +114,19 @@ impl<'a> Runner<'a> {
         Ok((rounds, self.remarks))
     }
 
+    /// One run of `contender` outside of any round, with its text.
+    ///
+    /// # Errors
+    /// As [`Runner::rounds`].
+    pub fn single(&mut self, contender: Contender) -> anyhow::Result<(Record, Vec<u8>)> {
+        self.step(&contender.to_string(), |runner| runner.contender(0, contender))
+    }
+
+    /// What could not be done or needs saying.
+    pub fn remarks(&self) -> &[String] {
+        &self.remarks
+    }
+
     fn step<T>(&mut self, name: &str, work: impl FnOnce(&mut Self) -> anyhow::Result<T>) -> anyhow::Result<T> {
         self.interrupt.check()?;
         self.progress.set_message(name.to_owned());
@@ -143,6 +158,7 @@ impl<'a> Runner<'a> {
         Limits {
             memory_bytes: self.plan.memory_bytes.filter(|_| memory),
             drive: drive.map(|(disk, rate)| (disk.device.clone(), rate)),
+            swap: self.plan.swap.filter(|_| memory),
         }
     }
 
@@ -164,10 +180,14 @@ impl<'a> Runner<'a> {
         Ok(fits)
     }
 
-    /// Measures the drive in a process of its own, inside a group with the drive limit.
-    fn ceiling(&mut self) -> anyhow::Result<Option<Ceiling>> {
+    /// Measures the drive in a process of its own, inside a group with the drive limit. `None` and a
+    /// remark when the drive cannot be measured.
+    ///
+    /// # Errors
+    /// An interrupt, or the limit cannot be set.
+    pub fn ceiling(&mut self) -> anyhow::Result<Option<Ceiling>> {
         let plan = self.plan;
-        let args = [
+        let mut args = vec![
             "bench".into(),
             CEILING_WORD.into(),
             plan.ceiling_time.as_millis().to_string().into(),
@@ -178,6 +198,9 @@ impl<'a> Runner<'a> {
             "--depth".into(),
             plan.depth.to_string().into(),
         ];
+        if matches!(plan.pattern, Pattern::Scattered { .. }) {
+            args.push("--scattered".into());
+        }
         let limits = self.limits(false);
         let group = self.fence.group(&self.group_name(), &limits)?;
         let mut command = self.fence.command(group.as_ref(), &limits, &std::env::current_exe()?, &args);
@@ -220,6 +243,23 @@ impl<'a> Runner<'a> {
             disk::warm_caches(&plan.files(), || self.interrupt.signal().is_none())?;
         }
         let group = self.fence.group(&self.group_name(), &limits)?;
+        let _pinned = match (&plan.pin, contender.who) {
+            (Some(pin), Who::Stock(_)) => {
+                let args = pin.args(&plan.models[0][0]);
+                let mut command = self.fence.command(group.as_ref(), &limits, &std::env::current_exe()?, &args);
+                let pinned = match pin::hold(&mut command, plan.time_max, self.interrupt) {
+                    Err(error @ (RunError::Timeout(_) | RunError::Unlocked(_))) => {
+                        return Ok((Record::failed(round, contender, error.to_string()), Vec::new()));
+                    }
+                    held => held?,
+                };
+                // Readahead around the locked parts.
+                disk::drop_caches(&plan.files())?;
+                Some(pinned)
+            }
+            _ => None,
+        };
+        let paging = group.as_ref().and_then(Group::paging);
         let folder = tempfile::tempdir()?;
         let outcome = match self.run(contender, &limits, group.as_ref(), folder.path()) {
             Ok(outcome) => outcome,
@@ -232,6 +272,7 @@ impl<'a> Runner<'a> {
         if let Some(group) = &group {
             record.memory_peak_bytes = group.memory_peak_bytes().filter(|_| limits.memory_bytes.is_some());
             record.oom_kills = group.oom_kills();
+            record.paging = group.paging().zip(paging).map(|(after, before)| after.since(before));
         }
         if contender.is_paged() {
             let read = |process| serde_json::from_slice(&fs::read(stats_file(folder.path(), process)).ok()?).ok();
@@ -307,9 +348,10 @@ pub fn print_ceiling(
     file: &std::path::Path,
     request_bytes: usize,
     depth: u32,
+    pattern: Pattern,
     time: std::time::Duration,
 ) -> anyhow::Result<()> {
-    println!("{}", serde_json::to_string(&super::ceiling::measure(file, request_bytes, depth, time)?)?);
+    println!("{}", serde_json::to_string(&super::ceiling::measure(file, request_bytes, depth, pattern, time)?)?);
     Ok(())
 }
 

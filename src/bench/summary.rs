@@ -308,7 +308,7 @@ pub(super) mod tests {
 
     fn round(compute_ms: f64, stock_ms: f64, paged_ms: f64, text: TextMatch) -> Round {
         Round {
-            ceiling: Some(Ceiling { bytes_per_s: 1e6, bytes: 1, time_s: 1.0 }),
+            ceiling: Some(Ceiling { bytes_per_s: 1e6, bytes: 1, time_s: 1.0, latency_us: 1.0 }),
             records: vec![
                 record(Contender::in_memory(2), compute_ms, 0.0, TextMatch::Reference),
                 record(STOCK, stock_ms, 2e6, TextMatch::Identical),

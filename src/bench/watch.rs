@@ -29,6 +29,9 @@ pub enum RunError {
     /// It took too long.
     #[error("it did not end within {0:?}")]
     Timeout(Duration),
+    /// The part of the model that should stay in memory was not locked there.
+    #[error("nothing is locked: {0}")]
+    Unlocked(String),
     /// A server gave an answer that is none.
     #[error("the server answered {0:?}")]
     Answer(String),

@@ -11,12 +11,14 @@ use anyhow::{Context, bail, ensure};
 use crate::bench::interrupt::Interrupt;
 use crate::bench::llama::{self, Prompt};
 use crate::bench::model::{Models, Source};
+use crate::bench::pin::Pin;
 use crate::bench::plan::{Cache, Contender, Plan, Readahead, Who};
 use crate::bench::report::Report;
 use crate::bench::run::{Runner, print_ceiling};
 use crate::bench::workload::Workload;
 use crate::bench::{svg, table};
 use crate::config::{BudgetSetting, ByteSize, Strategy, var};
+use crate::drive::Pattern;
 use crate::gguf;
 use crate::launch::environment::OmpSpin;
 use crate::launch::{library, settings};
@@ -128,6 +130,12 @@ pub struct Args {
     /// Only measure the drive for so many milliseconds and print JSON: what each round starts
     #[arg(long, hide = true, value_name = "MS")]
     measure_ceiling: Option<u64>,
+    /// Measure it by scattered reads
+    #[arg(long, hide = true)]
+    scattered: bool,
+    /// Only lock a part of the model in memory, until killed
+    #[arg(long, hide = true, value_name = "PART")]
+    hold_pinned: Option<Pin>,
     /// Further arguments for the workload's program
     #[arg(last = true)]
     extra: Vec<OsString>,
@@ -140,8 +148,12 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     ensure!(request_bytes >= 4096 && request_bytes % 4096 == 0, "--request-size is to be in whole pages");
     if let Some(ms) = args.measure_ceiling {
         let file = args.model.as_deref().context("--model is missing")?;
-        print_ceiling(file, request_bytes, args.depth, Duration::from_millis(ms))?;
+        let pattern = if args.scattered { Pattern::Scattered { seed: 0 } } else { Pattern::Sequential { start: 0 } };
+        print_ceiling(file, request_bytes, args.depth, pattern, Duration::from_millis(ms))?;
         return Ok(ExitCode::SUCCESS);
+    }
+    if let Some(pin) = args.hold_pinned {
+        pin.lock(args.model.as_deref().context("--model is missing")?)?;
     }
     let interrupt = Interrupt::listen()?;
     match compare(&args, request_bytes, &interrupt) {
@@ -260,10 +272,13 @@ fn plan(args: &Args, request_bytes: usize, variables: Vec<(String, String)>) -> 
         turns: args.turns,
         skip: args.skip,
         memory_bytes: args.memory.map(|size| size.0),
+        swap: None,
+        pin: None,
         drive_bytes_per_s: args.drive_limit.map(|size| size.0),
         variables,
         request_bytes,
         depth: args.depth,
+        pattern: Pattern::Sequential { start: 0 },
         ceiling_time: Duration::from_secs_f64(args.ceiling_time),
         time_max: Duration::from_secs(args.time_max),
     })

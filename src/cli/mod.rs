@@ -2,6 +2,7 @@
 
 mod bench;
 mod doctor;
+mod experiment;
 mod export;
 mod inspect;
 mod kernel_log;
@@ -41,6 +42,8 @@ enum Verb {
     KernelLog(kernel_log::Args),
     /// Compare stock and paged runs in interleaved rounds against the roofline.
     Bench(Box<bench::Args>),
+    /// Run a matrix of models, memory sizes, swappiness and strategies, and sweep request sizes; resumable.
+    Experiment(Box<experiment::Args>),
     /// Explain a fault log: where the time went, how the weights are read.
     Report(report::Args),
     /// Write a fault log in the format of another tool.
@@ -65,6 +68,7 @@ pub fn main() -> ExitCode {
         Verb::Top(args) => top::run(args),
         Verb::KernelLog(args) => kernel_log::run(args),
         Verb::Bench(args) => bench::run(*args),
+        Verb::Experiment(args) => experiment::run(&args),
         Verb::Report(args) => report::run(args),
         Verb::Export(args) => export::run(args),
         Verb::Simulate(args) => simulate::run(args),

@@ -14,9 +14,9 @@ const LAST: usize = 20;
 /// background.
 const STYLE: &str = "\
 :root{color-scheme:light dark;--paper:#fff;--ink:#1b1f24;--faint:#5b6570;--grid:#e3e6ea;--box:#f5f6f8;\
---c0:#0072b2;--c1:#e69f00;--c2:#009e73;--c3:#d55e00;--c4:#cc79a7;--heat:#0072b2}\
+--c0:#0072b2;--c1:#e69f00;--c2:#009e73;--c3:#d55e00;--c4:#cc79a7;--c5:#6b7280;--c6:#857500;--heat:#0072b2}\
 @media(prefers-color-scheme:dark){:root{--paper:#14171b;--ink:#e6e9ed;--faint:#9aa4af;--grid:#2c323a;--box:#1d2127;\
---c0:#56b4e9;--c1:#f0b429;--c2:#2fc99b;--c3:#ff8a4c;--c4:#e39ac6;--heat:#7cc7f2}}\
+--c0:#56b4e9;--c1:#f0b429;--c2:#2fc99b;--c3:#ff8a4c;--c4:#e39ac6;--c5:#a3adb9;--c6:#ddd35a;--heat:#7cc7f2}}\
 body{background:var(--paper);color:var(--ink);font:15px/1.45 system-ui,sans-serif;margin:2rem auto;padding:0 1rem;\
 max-width:1500px}\
 h1{font-size:1.5rem}h2{font-size:1.1rem;margin:2rem 0 .2rem}h3{font-size:.95rem;margin:.4rem 0;font-weight:600}\
@@ -27,19 +27,17 @@ figure{margin:0;background:var(--box);border-radius:6px;padding:.5rem}svg{width:
 svg text{fill:var(--ink);font:11px system-ui,sans-serif}svg text.title{fill:var(--faint)}svg text.word{font-weight:600}\
 .grid{stroke:var(--grid);fill:none}.axis{stroke:var(--faint);fill:none}.line{fill:none;stroke-width:1.6}\
 .dot{fill:none;stroke-linecap:round}.line.c0,.dot.c0{stroke:var(--c0)}.line.c1,.dot.c1{stroke:var(--c1)}\
-.line.c2,.dot.c2{stroke:var(--c2)}.line.c3,.dot.c3{stroke:var(--c3)}.line.c4,.dot.c4{stroke:var(--c4)}\
+.line.c2,.dot.c2{stroke:var(--c2)}.line.c3,.dot.c3{stroke:var(--c3)}.line.c4,.dot.c4{stroke:var(--c4)}.line.c5,.dot.c5{stroke:var(--c5)}.line.c6,.dot.c6{stroke:var(--c6)}\
 .fill.c0{fill:var(--c0)}.fill.c1{fill:var(--c1)}.fill.c2{fill:var(--c2)}.fill.c3{fill:var(--c3)}\
-.fill.c4{fill:var(--c4)}.fill.heat{fill:var(--heat)}\
+.fill.c4{fill:var(--c4)}.fill.c5{fill:var(--c5)}.fill.c6{fill:var(--c6)}.fill.heat{fill:var(--heat)}\
 .table{overflow-x:auto}table{border-collapse:collapse;width:100%}th,td{text-align:left;padding:.2rem .6rem;\
 border-bottom:1px solid var(--grid);vertical-align:top}.cycles td,.cycles th{text-align:right;white-space:nowrap}\
 td.value{white-space:nowrap;font-variant-numeric:tabular-nums}";
 
 /// The page of `reports`, beside each other; `names` are those of the logs.
 pub fn page(reports: &[Report], names: &[String]) -> String {
-    let mut out = String::from("<!doctype html><html lang=\"en\"><head><meta charset=\"utf-8\">");
-    out.push_str("<meta name=\"viewport\" content=\"width=device-width,initial-scale=1\">");
     let title = escaped(&names.join(", "));
-    out.push_str(&format!("<title>ggpager: {title}</title><style>{STYLE}</style></head><body>"));
+    let mut out = head(&title);
     out.push_str(&format!("<h1>Fault log{}: {title}</h1>", if names.len() > 1 { "s" } else { "" }));
     let rows = rows(reports);
     for (section, text) in how::SECTIONS {
@@ -59,16 +57,31 @@ pub fn page(reports: &[Report], names: &[String]) -> String {
     }
     let tables = reports.iter().zip(names).map(|(report, name)| cycles(report, name, names.len()));
     out.push_str(&section("table of cycles", CYCLE_HOW, "logs wide", &tables.collect::<String>()));
-    out.push_str("</body></html>\n");
+    out.push_str(END);
     out
 }
 
-fn section(name: &str, how: &str, class: &str, logs: &str) -> String {
+/// The end of a page that [`head`] begins.
+pub(crate) const END: &str = "</body></html>\n";
+
+/// The beginning of a page, up to its first heading; `title` is HTML.
+pub(crate) fn head(title: &str) -> String {
+    format!(
+        "<!doctype html><html lang=\"en\"><head><meta charset=\"utf-8\">\
+         <meta name=\"viewport\" content=\"width=device-width,initial-scale=1\">\
+         <title>ggpager: {title}</title><style>{STYLE}</style></head><body>"
+    )
+}
+
+/// A part of the page: its heading, how it is computed, and what it shows, which is HTML, in a box of
+/// `class`.
+pub(crate) fn section(name: &str, how: &str, class: &str, logs: &str) -> String {
     let (name, how) = (escaped(name), escaped(how));
     format!("<section><h2>{name}</h2><p class=\"how\">{how}</p><div class=\"{class}\">{logs}</div></section>")
 }
 
-fn captioned(content: &str, name: &str, of: usize) -> String {
+/// A figure, with its name where it is one `of` several.
+pub(crate) fn captioned(content: &str, name: &str, of: usize) -> String {
     let caption = if of > 1 { format!("<h3>{}</h3>", escaped(name)) } else { String::new() };
     format!("<figure>{caption}{content}</figure>")
 }

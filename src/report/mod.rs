@@ -17,7 +17,7 @@ mod experts;
 mod figures;
 mod heat;
 mod how;
-mod html;
+pub(crate) mod html;
 mod laps;
 mod plots;
 mod requests;
@@ -25,7 +25,7 @@ mod reuse;
 mod sequence;
 mod sleepers;
 mod slices;
-mod svg;
+pub(crate) mod svg;
 mod table;
 #[cfg(test)]
 pub(crate) mod tests;

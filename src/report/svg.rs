@@ -168,6 +168,17 @@ impl Chart {
         );
     }
 
+    /// A short text in the middle of a box.
+    pub fn label(&mut self, x: f64, y: f64, text: &str) {
+        let (x, y) = self.at(x, y);
+        let _ = write!(
+            self.marks,
+            "<text x=\"{x:.1}\" y=\"{:.1}\" text-anchor=\"middle\">{}</text>",
+            y + 4.0,
+            escaped(text)
+        );
+    }
+
     /// The chart as an `svg` element.
     pub fn finish(self) -> String {
         let (right, bottom) = (WIDTH - RIGHT, self.height - BOTTOM);

@@ -42,7 +42,7 @@ fn limited(name: &str, memory_bytes: u64) -> Option<Group> {
     if !support::available("root", support::is_root()) {
         return None;
     }
-    let limits = Limits { memory_bytes: Some(memory_bytes), drive: None };
+    let limits = Limits { memory_bytes: Some(memory_bytes), ..Limits::default() };
     let name = format!("ggpager-{name}-{}", std::process::id());
     match Hierarchy::find().and_then(|hierarchy| hierarchy.create(&name, &limits)) {
         Ok(group) => Some(group),

@@ -21,7 +21,7 @@ fn by_itself_it_pages_a_model_larger_than_the_limit() {
     let model = dense(MODEL_BYTES, None);
     let args = greedy(model, "8", &[]);
     let expected = stock(&program, &args);
-    let limits = Limits { memory_bytes: Some(LIMIT_BYTES), drive: None };
+    let limits = Limits { memory_bytes: Some(LIMIT_BYTES), ..Limits::default() };
     let name = format!("ggpager-identity-{}", std::process::id());
     let group = match Hierarchy::find().and_then(|hierarchy| hierarchy.create(&name, &limits)) {
         Ok(group) => group,
