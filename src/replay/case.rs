@@ -1,6 +1,7 @@
 //! One case: a memory size, a policy and a drive.
 
 use std::fmt;
+use std::sync::Arc;
 
 use clap::ValueEnum;
 use serde::{Serialize, Serializer};
@@ -11,7 +12,7 @@ use crate::policy::{self, BlockId, Policy};
 use crate::sim::caches::{self, Cache, Kind, Reads};
 use crate::sim::{self, Drive, Scenario, SimError, Step, Totals};
 
-/// Cycles before those that count: the policies learn in them.
+/// Cycles before those that count, besides those that the log skips: the policies learn in them.
 const WARM_UP: usize = 4;
 /// Touches of a step at most, on average: more is a livelock.
 const TOUCHES_MAX: u64 = 40;
@@ -98,7 +99,7 @@ pub struct Outcome {
     pub read_bytes: f64,
     /// Part of the bytes used by a cycle that need not be read for it.
     pub hit_ratio: f64,
-    /// Part of the threads' time in which they wait for blocks.
+    /// Part of the time in which the threads wait for blocks.
     pub stall_share: f64,
 }
 
@@ -118,29 +119,35 @@ pub struct Bench<'a> {
     workload: &'a Workload,
     readahead_bytes: Option<u64>,
     steps: Vec<Step>,
+    companions: Vec<Arc<[BlockId]>>,
     /// Where cycles begin, but for the first one: indexes of `steps`.
     cuts: Vec<usize>,
+    /// Cycles before those that count.
+    warm_up: usize,
     /// Cycles that count.
     counted: usize,
 }
 
 impl<'a> Bench<'a> {
-    /// `counted` cycles count; those recorded are taken by turns. Caches read ahead by
+    /// `counted` cycles count. The log's come in their order, and by turns where there are too few. Caches read ahead by
     /// `readahead_bytes` inside a block, or the whole block at once.
     pub fn new(workload: &'a Workload, counted: usize, readahead_bytes: Option<u64>) -> Bench<'a> {
-        let mut steps = Vec::new();
+        let recorded = workload.cycles.len();
+        let warm_up = workload.lead.len() + WARM_UP.max(recorded.saturating_sub(counted));
+        let (mut steps, mut companions) = (Vec::new(), Vec::new());
         let mut cuts = Vec::new();
-        for cycle in workload.cycles.iter().cycle().take(WARM_UP + counted + 1) {
-            steps.extend_from_slice(cycle);
+        for cycle in workload.lead.iter().chain(workload.cycles.iter().cycle()).take(warm_up + counted + 1) {
+            steps.extend_from_slice(&cycle.steps);
+            companions.extend_from_slice(&cycle.companions);
             cuts.push(steps.len());
         }
         cuts.pop();
-        Bench { workload, readahead_bytes, steps, cuts, counted }
+        Bench { workload, readahead_bytes, steps, companions, cuts, warm_up, counted }
     }
 
     /// Steps from the first counted cycle up to the one that follows the last.
     fn counted_steps(&self) -> &[Step] {
-        &self.steps[self.cuts[WARM_UP - 1]..self.cuts[WARM_UP + self.counted - 1]]
+        &self.steps[self.cuts[self.warm_up - 1]..self.cuts[self.warm_up + self.counted - 1]]
     }
 
     /// Simulates `case`.
@@ -159,12 +166,10 @@ impl<'a> Bench<'a> {
         let table = self.workload.table(case.memory_bytes);
         let sequence: Vec<BlockId> = self.steps.iter().map(|step| step.block).collect();
         let read = sim::min_bytes(&table, &sequence, case.memory_bytes, &self.cuts);
-        let bytes = read[WARM_UP..WARM_UP + self.counted].iter().sum();
+        let bytes = read[self.warm_up..self.warm_up + self.counted].iter().sum();
         let compute_ns = self.compute_ns();
         let time_ns = sim::roofline_ns(compute_ns, bytes, &case.drive);
-        let threads = self.workload.threads as u64;
-        let counted =
-            Totals { time_ns, read_bytes: bytes, stall_ns: (time_ns - compute_ns) * threads, ..Totals::default() };
+        let counted = Totals { time_ns, read_bytes: bytes, stall_ns: time_ns - compute_ns, ..Totals::default() };
         self.mean(&counted)
     }
 
@@ -174,7 +179,7 @@ impl<'a> Bench<'a> {
         let bytes = |step: &Step| u64::from(table.block(step.block).len);
         let missed: Vec<bool> = self.steps.iter().map(|step| !cache.access(step.block, bytes(step))).collect();
         let reads = Reads { drive: case.drive, readahead_bytes: self.readahead_bytes };
-        caches::time(&table, &self.steps, &missed, &self.cuts, self.workload.threads, reads)
+        caches::time(&table, &self.steps, &missed, &self.cuts, 1, reads)
     }
 
     fn pager(&self, case: &Case, strategy: Strategy) -> Result<Vec<Totals>, Failed> {
@@ -190,35 +195,33 @@ impl<'a> Bench<'a> {
         let scenario = Scenario {
             drive: case.drive,
             scripts: vec![self.steps.clone()],
-            threads: vec![0; self.workload.threads],
-            companions: self.workload.companions.clone(),
-            wake_ns: self.workload.wake_ns,
+            threads: vec![0],
+            companions: self.companions.clone(),
+            wake_ns: self.workload.touch_ns,
             touches_max: TOUCHES_MAX * self.steps.len() as u64,
         };
         Ok(sim::run_cut(table, policy.as_mut(), scenario, self.cuts.clone())?)
     }
 
     fn compute_ns(&self) -> u64 {
-        let thread_ns: u64 = self.counted_steps().iter().map(|step| step.compute_ns).sum();
-        thread_ns / self.workload.threads as u64
+        self.counted_steps().iter().map(|step| step.compute_ns).sum()
     }
 
     fn outcome(&self, marks: &[Totals]) -> Outcome {
-        self.mean(&marks[WARM_UP + self.counted - 1].since(&marks[WARM_UP - 1]))
+        self.mean(&marks[self.warm_up + self.counted - 1].since(&marks[self.warm_up - 1]))
     }
 
     fn mean(&self, counted: &Totals) -> Outcome {
         let cycles = self.counted as f64;
-        let cycle_ms = counted.time_ns as f64 / 1e6 / cycles;
+        let cycle_ms = counted.time_ns.max(1) as f64 / 1e6 / cycles;
         let blocks = self.counted_steps().iter().map(|step| self.workload.blocks[step.block as usize].len);
         let used_bytes: f64 = blocks.map(f64::from).sum();
-        let thread_ns = counted.time_ns as f64 * self.workload.threads as f64;
         Outcome {
             tokens_per_s: 1e3 / cycle_ms,
             cycle_ms,
             read_bytes: counted.read_bytes as f64 / cycles,
             hit_ratio: (1.0 - counted.read_bytes as f64 / used_bytes).max(0.0),
-            stall_share: counted.stall_ns as f64 / thread_ns.max(1.0),
+            stall_share: counted.stall_ns as f64 / counted.time_ns.max(1) as f64,
         }
     }
 }

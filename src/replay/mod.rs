@@ -1,15 +1,18 @@
 //! Replays a fault log: other memory sizes, policies and drives for a run that was recorded once.
 //!
-//! [`Recording`] holds what a log says, [`Order`] is the order of its cycles, [`Workload`] what the
-//! threads touch in each cycle and how long they compute, [`Bench`] simulates a [`Case`] of it, and
+//! [`Recording`] holds what a log says, [`Order`] is the order of its cycles, `experts` says which experts
+//! they use, `pace` how fast they compute; [`Workload`] is all of that together. [`Bench`] simulates a [`Case`] of it, and
 //! [`matrix`] all cases. [`drive`] says what drives there are; [`report`], [`table`] and [`svg`] show the
 //! outcome.
 
 pub mod case;
-mod companions;
+mod cycle;
 pub mod drive;
+mod experts;
+mod fit;
 pub mod matrix;
 mod order;
+mod pace;
 mod recording;
 pub mod report;
 pub mod svg;

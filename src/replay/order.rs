@@ -68,6 +68,11 @@ impl Order {
         &self.ids
     }
 
+    /// Places of `id`.
+    pub fn times(&self, id: BlockId) -> usize {
+        self.places[id as usize].len()
+    }
+
     /// Places from `from` forward to `to`.
     pub fn distance(&self, from: usize, to: usize) -> usize {
         (to + self.count() - from) % self.count()

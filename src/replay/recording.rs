@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::ops::Range;
 
 use crate::pager::blocks::block_bytes;
+use crate::pager::region::PAGE;
 use crate::policy::{Block, BlockId, Touch};
 use crate::trace::{Event, Item, Record, View};
 
@@ -16,8 +17,8 @@ pub struct Touched {
     pub woken_ns: u64,
     /// Which block, by its number in [`Recording::blocks`].
     pub block: BlockId,
-    /// Where in the block, in bytes.
-    pub offset: u32,
+    /// Where in the file, in bytes: the start of the page.
+    pub page: u64,
     /// The thread.
     pub tid: u32,
     /// How the block was found.
@@ -114,8 +115,14 @@ impl Reading {
 
     /// The number here of a block of the log; the newest view counts where numbers are used again.
     fn id(&self, block: BlockId) -> Option<BlockId> {
-        let of = |(_, first, numbers): &(usize, BlockId, Vec<BlockId>)| {
-            numbers.get(block.checked_sub(*first)? as usize).copied()
+        self.find(block).map(|(id, _)| id)
+    }
+
+    /// The same, and where in the file the log's block begins, in bytes.
+    fn find(&self, block: BlockId) -> Option<(BlockId, u64)> {
+        let of = |(view, first, numbers): &(usize, BlockId, Vec<BlockId>)| {
+            let at = block.checked_sub(*first)? as usize;
+            Some((*numbers.get(at)?, self.recording.views[*view].1.blocks[at].offset))
         };
         self.numbers.iter().rev().find_map(of)
     }
@@ -123,7 +130,7 @@ impl Reading {
     fn happened(&mut self, Record { at_ns, event }: Record) {
         match event {
             Event::Touch { block, offset, tid, found } => {
-                let Some(block) = self.id(block) else { return };
+                let Some((block, start)) = self.find(block) else { return };
                 for (id, present) in self.changes.drain(..) {
                     let left_at = &mut self.recording.left_at[id as usize];
                     match present {
@@ -134,7 +141,8 @@ impl Reading {
                 let touches = &mut self.recording.touches;
                 let joined = self.asleep.iter().any(|&index| touches[index].block == block);
                 self.asleep.push(touches.len());
-                touches.push(Touched { at_ns, woken_ns: at_ns, block, offset, tid, found, joined });
+                let page = (start + u64::from(offset)) / PAGE as u64 * PAGE as u64;
+                touches.push(Touched { at_ns, woken_ns: at_ns, block, page, tid, found, joined });
             }
             Event::Woken { block, tid } => {
                 let Some(block) = self.id(block) else { return };

@@ -40,8 +40,10 @@ pub struct Recorded {
     pub compute_ms: f64,
     /// Bytes that a cycle uses, a block as often as it is used.
     pub used_bytes: f64,
-    /// From the wake-up of a thread until it runs, in microseconds.
-    pub wake_us: f64,
+    /// Experts that a cycle uses, each once for each layer.
+    pub experts: f64,
+    /// Time that a touch costs besides that in which its block is read, in microseconds.
+    pub touch_us: f64,
     /// The drive as its reads show it.
     pub drive: Option<Drive>,
     /// Records that the log lost.
@@ -77,7 +79,8 @@ impl Recorded {
             cycle_ms: each_ms(workload.recorded_ns),
             compute_ms: each_ms(workload.compute_ns()),
             used_bytes: workload.used_bytes() as f64 / cycles as f64,
-            wake_us: workload.wake_ns as f64 / 1e3,
+            experts: workload.experts_used as f64 / cycles as f64,
+            touch_us: workload.touch_ns as f64 / 1e3,
             drive,
             lost_records,
         }

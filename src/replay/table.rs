@@ -56,12 +56,13 @@ pub fn terminal(report: &Report) -> String {
 }
 
 fn recorded(recorded: &Recorded) -> String {
-    let Recorded { log, strategy, cycles, threads, cycle_ms, compute_ms, wake_us, .. } = recorded;
+    let Recorded { log, strategy, cycles, threads, cycle_ms, compute_ms, touch_us, .. } = recorded;
     let (budget, model) = (ByteSize(recorded.budget_bytes), ByteSize(recorded.model_bytes));
     let mut out = format!(
         "{log}: strategy {strategy} with {budget} of {model}, {threads} threads, {cycles} cycles of {cycle_ms:.0} ms, \
-         {compute_ms:.0} ms of it computing; a cycle uses {}, a wake-up takes {wake_us:.0} us\n",
-        ByteSize(recorded.used_bytes as u64)
+         {compute_ms:.0} ms of it computing; a cycle uses {}{}, a touch costs {touch_us:.0} us\n",
+        ByteSize(recorded.used_bytes as u64),
+        if recorded.experts > 0.0 { format!(" with {:.0} experts", recorded.experts) } else { String::new() },
     );
     if recorded.lost_records > 0 {
         let _ = writeln!(out, "the log lost {} records: figures are off by what they held", recorded.lost_records);

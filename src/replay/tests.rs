@@ -1,12 +1,13 @@
 //! Logs of simulated runs, replayed: what comes out must be what a run at the other budget gives.
 
+use std::collections::BTreeSet;
 use std::convert::Infallible;
 
 use super::case::Outcome;
 use super::*;
 use crate::policy::{Block, BlockId, BlockTable, Demand, Learned, Policy, Readahead, Role};
 use crate::sim::{Drive, Engine, Scenario, Step, Totals};
-use crate::trace::{Event, Item, View};
+use crate::trace::{Event, Item, Tensor, View};
 
 const FRAME: u64 = 2 << 20;
 const WAKE_NS: u64 = 12_000;
@@ -20,19 +21,16 @@ struct Program {
     blocks: Vec<Block>,
     expected: Vec<BlockId>,
     cycles: Vec<Vec<Step>>,
+    tensors: Vec<Tensor>,
 }
 
 impl Program {
-    /// `count` cyclic blocks in `order`, of which a third computes four times as long.
+    /// Cyclic blocks in `order`.
     fn cyclic(expected: Vec<BlockId>, order: &[BlockId], cycles: usize) -> Program {
         let block = Block { view: 0, offset: 0, len: FRAME as u32, frame_bytes: FRAME as u32, role: Role::Cyclic };
         let blocks = (0..order.len() as u64).map(|at| Block { offset: at * FRAME, ..block }).collect();
-        let step = |(at, &block): (usize, &BlockId)| Step {
-            block,
-            compute_ns: if at * 3 < order.len() { 1_600_000 } else { 400_000 },
-        };
-        let cycle: Vec<Step> = order.iter().enumerate().map(step).collect();
-        Program { blocks, expected, cycles: vec![cycle; cycles] }
+        let cycle: Vec<Step> = order.iter().map(|&block| Step { block, compute_ns: 800_000 }).collect();
+        Program { blocks, expected, cycles: vec![cycle; cycles], tensors: Vec::new() }
     }
 
     fn bytes(&self) -> u64 {
@@ -73,7 +71,7 @@ impl Program {
             first_block: 0,
             blocks: self.blocks.clone(),
             expected_order: self.expected.clone(),
-            tensors: Vec::new(),
+            tensors: self.tensors.clone(),
         };
         let records = engine.log.iter().copied().map(Item::Record);
         let log = std::iter::once(Item::View(Box::new(view))).chain(records).collect();
@@ -113,23 +111,23 @@ fn a_log_at_one_budget_foretells_the_others() {
     let program = Program::cyclic(order.clone(), &order, 14);
     for recorded in [0.25, 0.5, 0.8] {
         let budget = |share: f64| (program.bytes() as f64 * share) as u64;
-        let (_, log) = program.run(&mut Learned::default(), budget(recorded), 2);
+        let (_, log) = program.run(&mut Learned::default(), budget(recorded), 1);
         let workload = Workload::new(&read(log), 2).unwrap();
-        assert_eq!(workload.threads, 2);
-        assert_eq!(workload.wake_ns, WAKE_NS);
+        assert_eq!(workload.threads, 1);
+        assert!((WAKE_NS..2 * WAKE_NS).contains(&workload.touch_ns), "{}", workload.touch_ns);
         assert_eq!(workload.model_bytes(), program.bytes());
         assert_eq!(workload.used_bytes(), program.bytes() * workload.cycles.len() as u64);
-        let blocks: Vec<BlockId> = workload.cycles[0].iter().map(|step| step.block).collect();
+        let blocks: Vec<BlockId> = workload.cycles[0].steps.iter().map(|step| step.block).collect();
         assert!(blocks == order);
         let compute_ms = workload.compute_ns() as f64 / 1e6 / workload.cycles.len() as f64;
-        assert_near(compute_ms, 1500.0 / 3.0 * (1.6 + 0.8) / 2.0, 0.03, "computing");
+        assert_near(compute_ms, 1500.0 * 0.8, 0.03, "computing");
         for share in [0.25, 0.5, 0.8] {
             for (contender, policy) in [
                 (Contender::Learned, &mut Learned::default() as &mut dyn Policy),
                 (Contender::Readahead, &mut Readahead::default()),
                 (Contender::Demand, &mut Demand::default()),
             ] {
-                let (totals, _) = program.run(policy, budget(share), 2);
+                let (totals, _) = program.run(policy, budget(share), 1);
                 let (ms, bytes) = steady(&totals);
                 let outcome = replayed(&workload, contender, budget(share));
                 let what = format!("{contender} at {share} from {recorded}");
@@ -148,7 +146,7 @@ fn the_order_is_the_programs_whatever_the_header_says() {
         let program = Program::cyclic(expected, &order, 8);
         let (_, log) = program.run(&mut Learned::default(), program.bytes() * 6 / 10, 1);
         let workload = Workload::new(&read(log), 2).unwrap();
-        let blocks: Vec<BlockId> = workload.cycles[0].iter().map(|step| step.block).collect();
+        let blocks: Vec<BlockId> = workload.cycles[0].steps.iter().map(|step| step.block).collect();
         let start = blocks.iter().position(|&block| block == order[0]).unwrap();
         // A ring: where it begins is nobody's concern.
         let turned: Vec<BlockId> = (0..blocks.len()).map(|at| blocks[(start + at) % blocks.len()]).collect();
@@ -166,38 +164,112 @@ fn cycles_are_found_in_the_order() {
     assert_eq!(workload.cycles.len(), 5);
     let ms = totals[6].since(&totals[1]).time_ns as f64 / 1e6;
     assert_near(workload.recorded_ns as f64 / 1e6, ms, 0.02, "recorded");
+    // No touch finds a staged block here, so all that is not a wait is computation.
+    assert!(workload.compute_ns() > 0 && workload.compute_ns() < workload.recorded_ns);
 }
 
-#[test]
-fn rows_and_experts_are_used_where_they_were_touched() {
+const SLICE: u32 = 256 << 10;
+
+/// 400 cyclic blocks; behind the first 200 of them each cycle touches a part of three experts of four blocks, and
+/// before all of them a row.
+fn mixture() -> Program {
     let order: Vec<BlockId> = (0..400).collect();
     let mut program = Program::cyclic(order.clone(), &order, 8);
     let small = |len: u32, role| {
         move |at: u64| Block { view: 0, offset: 400 * FRAME + at * u64::from(len), len, frame_bytes: len, role }
     };
     program.blocks.extend((0..100).map(small(16 << 10, Role::Row)));
-    program.blocks.extend((100..1100).map(small(256 << 10, Role::Expert { layer: 0 })));
+    program.blocks.extend((100..1100).map(small(SLICE, Role::Expert { layer: 0 })));
+    let tensor = |offset: u64, bytes: u64, experts: u32| Tensor {
+        name: String::new(),
+        role: String::new(),
+        layer: (experts > 0).then_some(0),
+        offset,
+        bytes,
+        experts,
+    };
+    program.tensors = vec![
+        tensor(0, 200 * FRAME, 0),
+        tensor(400 * FRAME + 100 * u64::from(SLICE), 1000 * u64::from(SLICE), 250),
+        tensor(200 * FRAME, 200 * FRAME, 0),
+    ];
     let mut random = fastrand::Rng::with_seed(5);
-    let mut asides = Vec::new();
     for cycle in &mut program.cycles {
-        let row = random.u32(400..500);
-        let experts: Vec<BlockId> = (0..3).map(|_| random.u32(500..1500)).collect();
-        cycle.insert(0, Step { block: row, compute_ns: 1000 });
-        experts.iter().for_each(|&block| cycle.insert(201, Step { block, compute_ns: 50_000 }));
-        asides.push((row, experts));
+        cycle.insert(0, Step { block: random.u32(400..500), compute_ns: 1000 });
+        for _ in 0..3 {
+            let block = 500 + 4 * random.u32(0..250) + random.u32(0..4);
+            cycle.insert(201, Step { block, compute_ns: 50_000 });
+        }
     }
+    program
+}
+
+#[test]
+fn experts_are_used_whole_where_a_part_was_touched() {
+    let program = mixture();
     // Every touch reports itself where nothing stays.
     let (_, log) = program.run(&mut Demand::default(), 60 * FRAME, 1);
     let workload = Workload::new(&read(log), 2).unwrap();
-    for (cycle, (_, experts)) in workload.cycles.iter().zip(&asides[2..]) {
-        let at = |block: BlockId| cycle.iter().position(|step| step.block == block);
-        for &expert in experts {
-            let at = at(expert).unwrap();
-            assert!(at > at_of(cycle, 199) && at < at_of(cycle, 201), "{at}");
+    assert_eq!(workload.cycles.len(), 5);
+    let mut experts = 0;
+    for (cycle, touched) in workload.cycles.iter().zip(&program.cycles[2..]) {
+        let touched: BTreeSet<BlockId> =
+            touched.iter().map(|step| step.block).filter(|&id| id >= 500).map(|id| id / 4 * 4).collect();
+        let whole: Vec<BlockId> = touched.iter().flat_map(|&first| first..first + 4).collect();
+        let (from, to) = (at_of(&cycle.steps, 199), at_of(&cycle.steps, 200));
+        let used: Vec<BlockId> = cycle.steps[from + 1..to].iter().map(|step| step.block).collect();
+        assert_eq!(used, whole);
+        // The pager is hinted at the expert, and at nothing elsewhere.
+        let hinted: Vec<_> = cycle.companions.iter().enumerate().filter(|(_, all)| !all.is_empty()).collect();
+        assert_eq!(hinted.len(), used.len());
+        for (at, all) in hinted {
+            let first = cycle.steps[at].block / 4 * 4;
+            assert!(all.iter().copied().eq(first..first + 4), "{all:?}");
         }
+        experts += touched.len();
+        assert_eq!(cycle.steps.iter().filter(|step| (400..500).contains(&step.block)).count(), 1);
     }
-    let rows = |cycle: &[Step]| cycle.iter().filter(|step| (400..500).contains(&step.block)).count();
-    assert_eq!(workload.cycles.iter().map(|cycle| rows(cycle)).sum::<usize>(), workload.cycles.len());
+    assert_eq!(workload.experts_used, experts);
+}
+
+#[test]
+fn experts_alone_show_the_cycles_where_the_rest_stays() {
+    // Two layers of experts in the middle of what stays in memory: nothing else is ever touched again.
+    let mut program = mixture();
+    program.tensors[0].bytes = 150 * FRAME;
+    (program.tensors[2].offset, program.tensors[2].bytes) = (150 * FRAME, 250 * FRAME);
+    let second = program.tensors[1].clone();
+    program.tensors[1].bytes /= 2;
+    program.tensors[1].experts /= 2;
+    let half = program.tensors[1].bytes;
+    program.tensors.push(Tensor { layer: Some(1), offset: second.offset + half, bytes: half, experts: 125, ..second });
+    for (at, cycle) in program.cycles.iter_mut().enumerate() {
+        cycle.retain(|step| step.block < 400);
+        let at = 16 * at as BlockId;
+        cycle.splice(150..150, (500 + at..516 + at).map(|block| Step { block, compute_ns: 50_000 }));
+        cycle.extend((1000 + at..1016 + at).map(|block| Step { block, compute_ns: 50_000 }));
+    }
+    let (_, log) = program.run(&mut Learned::default(), 460 * FRAME, 1);
+    let workload = Workload::new(&read(log), 2).unwrap();
+    assert!(workload.cycles.len() >= 4, "{}", workload.cycles.len());
+    assert_eq!(workload.experts_used, 8 * workload.cycles.len());
+    assert!(workload.cycles.iter().all(|cycle| cycle.steps.len() == 400 + 32));
+}
+
+#[test]
+fn lines_are_not_moved_by_outliers() {
+    let mut points: Vec<(f64, f64)> = (1..=60).map(|x| f64::from(x % 6 + 1)).map(|x| (x, 50.0 + 70.0 * x)).collect();
+    points.extend([(2.0, 6000.0), (4.0, 9000.0), (3.0, 0.0), (1.0, 2.0), (2.0, 7.0)]);
+    let line = fit::Line::through(&points, 10.0, 100.0);
+    assert_near(line.slope, 70.0, 0.01, "slope");
+    assert_near(line.intercept, 50.0, 0.02, "intercept");
+    // The limits hold, and without points there is nothing.
+    assert!((fit::Line::through(&points, 60.0, 100.0).intercept - 60.0).abs() < 0.1);
+    assert_eq!(fit::Line::through(&[], 0.0, 0.0).slope, 0.0);
+    let mut values = vec![2.0; 99];
+    values.push(1e9);
+    assert_eq!((fit::trimmed_mean(values), fit::trimmed_mean(Vec::new())), (Some(2.0), None));
+    assert_eq!(fit::weighted_median(vec![(1.0, 1.0), (3.0, 9.0), (2.0, 1.0)]), Some(3.0));
 }
 
 fn at_of(cycle: &[Step], block: BlockId) -> usize {
@@ -239,7 +311,8 @@ fn fine_grains_are_joined_to_the_pagers_blocks() {
     let fine = read(log.clone().into_iter().flat_map(halves).collect());
     let (fine, coarse) = (Workload::new(&fine, 2).unwrap(), Workload::new(&read(log), 2).unwrap());
     assert_eq!(fine.blocks, coarse.blocks);
-    let blocks = |workload: &Workload| -> Vec<BlockId> { workload.cycles[0].iter().map(|step| step.block).collect() };
+    let blocks =
+        |workload: &Workload| -> Vec<BlockId> { workload.cycles[0].steps.iter().map(|step| step.block).collect() };
     assert_eq!(blocks(&fine), blocks(&coarse));
 }
 
@@ -250,9 +323,9 @@ fn what_later_cycles_leave_out_is_not_used() {
     program.cycles[1..].iter_mut().for_each(|cycle| cycle.retain(|step| !(300..400).contains(&step.block)));
     let (_, log) = program.run(&mut Learned::default(), program.bytes() / 2, 2);
     let workload = Workload::new(&read(log), 6).unwrap();
-    let used = workload.cycles[0].iter().filter(|step| (300..400).contains(&step.block)).count();
+    let used = workload.cycles[0].steps.iter().filter(|step| (300..400).contains(&step.block)).count();
     // Those that stay in memory unused are indistinguishable from those that are used there.
-    assert!(used <= 60 && workload.cycles[0].len() == 900 + used, "{used}");
+    assert!(used <= 60 && workload.cycles[0].steps.len() == 900 + used, "{used}");
 }
 
 #[test]
@@ -294,7 +367,7 @@ fn drives_are_told_in_words() {
 fn report() -> report::Report {
     let order: Vec<BlockId> = (0..300).collect();
     let program = Program::cyclic(order.clone(), &order, 8);
-    let (_, log) = program.run(&mut Learned::default(), program.bytes() / 2, 2);
+    let (_, log) = program.run(&mut Learned::default(), program.bytes() / 2, 1);
     let recording = read(log);
     let workload = Workload::new(&recording, 2).unwrap();
     let memories = [10, 50, 100].map(|percent| program.bytes() * percent / 100);

@@ -1,6 +1,7 @@
-//! Time that was computed between two touches: what is left when the waits are taken out.
+//! Where the time between touches goes: sleeping, waking up, computing.
 
 use super::recording::Touched;
+use crate::policy::Touch;
 
 /// Threads that make at least one in so many touches count as compute threads.
 const SHARE: usize = 20;
@@ -12,35 +13,33 @@ pub fn threads(touches: &[Touched]) -> usize {
     counts.values().filter(|&&count| count * SHARE >= touches.len()).count().max(1)
 }
 
-/// For each touch, the time that `threads` threads have run since the first one, summed over the
-/// threads, in nanoseconds: a thread runs when it does not sleep on a block.
-pub fn running_ns(touches: &[Touched], threads: usize) -> Vec<u64> {
-    let mut woken: Vec<u64> = touches.iter().map(|touch| touch.woken_ns).collect();
-    woken.sort_unstable();
-    let mut woken = woken.into_iter().peekable();
-    let (mut now_ns, mut asleep, mut running) = (touches.first().map_or(0, |touch| touch.at_ns), 0usize, 0);
-    let mut clock = Vec::with_capacity(touches.len());
-    for touch in touches {
-        let mut pass = |until_ns: u64, asleep: usize| {
-            running += (until_ns - now_ns) * threads.saturating_sub(asleep) as u64;
-            now_ns = until_ns;
-        };
-        while let Some(at_ns) = woken.next_if(|&at_ns| at_ns <= touch.at_ns) {
-            pass(at_ns, asleep);
-            asleep = asleep.saturating_sub(1);
-        }
-        pass(touch.at_ns, asleep);
-        clock.push(running);
-        asleep += 1;
-    }
-    clock
-}
-
-/// The median of the waits for blocks that only had to be put into the view, in nanoseconds; `None`
-/// without such a wait.
-pub fn wake_ns(touches: &[Touched]) -> Option<u64> {
-    let staged = touches.iter().filter(|touch| touch.found == crate::policy::Touch::Staged && !touch.joined);
+/// From the moment at which the pager hears of a touch until it wakes the thread, where the block only had
+/// to be put into the view: the median, in nanoseconds. `None` without such a wait.
+pub fn answer_ns(touches: &[Touched]) -> Option<u64> {
+    let staged = touches.iter().filter(|touch| touch.found == Touch::Staged && !touch.joined);
     let mut waits: Vec<u64> = staged.map(|touch| touch.woken_ns - touch.at_ns).filter(|&wait| wait > 0).collect();
     waits.sort_unstable();
     waits.get(waits.len() / 2).copied()
+}
+
+/// Touches of staged blocks while no other thread sleeps, by their indexes, each with the time until the
+/// next touch in nanoseconds. The wake-up is no border within that time: its record may come late, as the
+/// thread that is woken may take the processor from the one that writes it down.
+pub fn staged(touches: &[Touched]) -> impl Iterator<Item = (usize, u64)> + '_ {
+    let mut woken_ns = 0;
+    touches.windows(2).enumerate().filter_map(move |(at, pair)| {
+        let alone = woken_ns <= pair[0].at_ns;
+        woken_ns = woken_ns.max(pair[0].woken_ns);
+        (alone && pair[0].found == Touch::Staged).then(|| (at, pair[1].at_ns - pair[0].at_ns))
+    })
+}
+
+/// The time in which no thread sleeps, in nanoseconds.
+pub fn awake_ns(touches: &[Touched]) -> u64 {
+    let mut woken_ns = 0;
+    let passed = touches.windows(2).map(|pair| {
+        woken_ns = woken_ns.max(pair[0].woken_ns);
+        pair[1].at_ns.saturating_sub(woken_ns)
+    });
+    passed.sum()
 }

@@ -40,6 +40,8 @@ pub struct Engine<'a> {
     in_flight_bytes: u64,
     next_step: Vec<usize>,
     step: Vec<Option<Step>>,
+    /// Where in its script each thread is.
+    place: Vec<usize>,
     slept_at: Vec<Option<u64>>,
     waiting: HashMap<BlockId, Vec<usize>>,
     /// Demand reads that have no frame yet.
@@ -69,6 +71,7 @@ impl<'a> Engine<'a> {
             in_flight_bytes: 0,
             next_step: vec![0; scenario.scripts.len()],
             step: vec![None; threads],
+            place: vec![0; threads],
             slept_at: vec![None; threads],
             waiting: HashMap::new(),
             starved: VecDeque::new(),
@@ -128,6 +131,7 @@ impl<'a> Engine<'a> {
         let script = self.scenario.threads[thread];
         let next = self.next_step[script];
         self.step[thread] = self.scenario.scripts[script].get(next).copied();
+        self.place[thread] = next;
         if self.step[thread].is_some() {
             if script == 0 && self.cuts.get(self.marks.len()) == Some(&next) {
                 self.mark();
@@ -162,7 +166,7 @@ impl<'a> Engine<'a> {
         if self.policy.cycles() != ended {
             self.note(trace::Event::Cycle { number: self.policy.cycles() });
         }
-        self.hint(id);
+        self.hint(thread, id);
         self.untouched[id as usize] = false;
         self.slept_at[thread] = Some(self.now_ns);
         if touch == Touch::Staged {
@@ -188,9 +192,12 @@ impl<'a> Engine<'a> {
         Ok(())
     }
 
-    fn hint(&mut self, id: BlockId) {
-        for &companion in self.scenario.companions.get(id as usize).into_iter().flatten() {
-            if self.table.state(companion) == State::Absent {
+    fn hint(&mut self, thread: usize, id: BlockId) {
+        if self.scenario.threads[thread] != 0 {
+            return;
+        }
+        for &companion in self.scenario.companions.get(self.place[thread]).into_iter().flat_map(|all| all.iter()) {
+            if companion != id && self.table.state(companion) == State::Absent {
                 self.policy.hinted(&self.table, companion);
             }
         }

@@ -11,6 +11,8 @@ mod engine;
 pub use belady::min_bytes;
 pub use engine::Engine;
 
+use std::sync::Arc;
+
 use crate::policy::{BlockId, BlockTable, Policy};
 
 /// One piece of work: touch `block`, then compute for `compute_ns` inside it.
@@ -59,8 +61,9 @@ pub struct Scenario {
     pub scripts: Vec<Vec<Step>>,
     /// See `scripts`.
     pub threads: Vec<usize>,
-    /// For each block, those that the policy is hinted at when it is touched; may be shorter than the table.
-    pub companions: Vec<Vec<BlockId>>,
+    /// For each step of the first script, the blocks that the policy is hinted at when it touches; may be
+    /// shorter than the script.
+    pub companions: Vec<Arc<[BlockId]>>,
     /// From the wake-up of a thread until it runs again, in nanoseconds. A block that is evicted
     /// meanwhile is touched again.
     pub wake_ns: u64,
