@@ -146,7 +146,12 @@ fn figures(name: &str, how: &str, figures: &[Figure]) -> String {
     match figures {
         [] => String::new(),
         // Several captions even of one: it says for what the chart holds.
-        _ => section(name, how, "logs", &figures.iter().map(|(name, chart)| captioned(chart, name, 2)).collect::<String>()),
+        _ => section(
+            name,
+            how,
+            "logs",
+            &figures.iter().map(|(name, chart)| captioned(chart, name, 2)).collect::<String>(),
+        ),
     }
 }
 
