@@ -6,7 +6,7 @@
 //! 1. **It may run at any time**: before any constructor, inside another library's `dlopen`, inside
 //!    the host's `malloc`, in a signal handler, in fifty threads at once. So no lock that another
 //!    thread can hold for long, no lazy initialisation on the common path, and no `dlsym` after the
-//!    constructor.
+//!    constructor (but in `router.rs`, which a program calls when it is ready to compute).
 //! 2. **No memory of the host**: allocations come from the allocator in `alloc.rs`, which asks the
 //!    kernel directly. A hook that a signal handler may call (`read`, `write`, `send`, ...) does not
 //!    allocate at all.
@@ -34,6 +34,7 @@ mod log;
 mod maps;
 mod models;
 mod next;
+mod router;
 mod sys;
 
 #[global_allocator]

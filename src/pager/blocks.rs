@@ -3,23 +3,24 @@
 //!
 //! The file is cut at multiples of 2 MiB into *cells*, so that a cell can be one huge page. A cell
 //! is one block, except where nothing in it is read from end to end: embedding tables, of which
-//! single rows are read, and expert tensors, of which the router chooses slices, are cut into smaller
-//! blocks. Who touches a slice will read the rest of it, and the same expert's slices of the layer's
-//! other tensors: the block's *companions*.
+//! single rows are read, are cut into smaller blocks.
 //!
-//! Strategy `observe` has cells of another size, its grain.
+//! Of expert tensors the router chooses [slices](super::expert_slices): the interior of a slice is a block, and
+//! the page between two slices another, so that reading one expert reads no other. What of a cell
+//! lies beside slices is cut into pieces that are whole frames of a power of two.
+//!
+//! Strategy `observe` has cells of another size, its grain, and nothing else.
 
-use std::collections::HashMap;
 use std::ops::Range;
 
-use super::region::{HUGE, page_ceil};
+use super::expert_slices::{Slice, Slices};
+use super::region::{HUGE, PAGE, page_ceil};
 use crate::policy::{Block, Role};
 
 /// Size of a block of embedding rows, in bytes.
 pub const ROW_BLOCK: usize = 16 << 10;
 
-/// Size of a block of expert slices, in bytes: small beside a slice (about a megabyte), so that
-/// little is read besides it, and large enough for a drive.
+/// Size of a block of expert tensors whose slices are no blocks, in bytes.
 pub const EXPERT_BLOCK: usize = 256 << 10;
 
 /// The size of blocks of a role, in bytes.
@@ -42,32 +43,15 @@ pub struct Piece {
     pub expert: Option<u32>,
 }
 
-/// The slice of one expert in one tensor.
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Slice {
-    bytes: Range<u64>,
-    layer: u32,
-    expert: u32,
-}
-
 /// The blocks of one view.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Layout {
-    /// In file order; `view` is left 0.
+    /// In file order, without gaps; `view` is left 0.
     pub blocks: Vec<Block>,
-    /// For each cell the index of its first block.
-    cells: Vec<u32>,
-    /// File offset of the first cell: a multiple of their size.
-    base: u64,
-    /// Size of a cell, in bytes.
-    cell_bytes: usize,
     /// Indexes of cyclic blocks in the expected order of reading. A block that several tensors
     /// share occurs once for each time that it is expected to be read anew.
     pub order: Vec<u32>,
-    /// Expert slices, by offset.
-    slices: Vec<Slice>,
-    /// Indexes of `slices` by layer and expert, in the expected order of reading.
-    siblings: HashMap<(u32, u32), Vec<u32>>,
+    slices: Slices,
 }
 
 impl Layout {
@@ -79,73 +63,57 @@ impl Layout {
 
     /// As [`Layout::new`], with no block larger than `grain` bytes: a power of two from a page to 2 MiB.
     pub fn with_grain(extent: Range<u64>, pieces: &[Piece], grain: usize) -> Layout {
-        let end = extent.start + page_ceil((extent.end - extent.start) as usize) as u64;
-        let base = extent.start / grain as u64 * grain as u64;
-        let count = (end - base).div_ceil(grain as u64) as usize;
-        let mut layout = Layout { base, cell_bytes: grain, ..Layout::default() };
-        let roles = cell_roles(base, count, grain, pieces);
-        for (cell, role) in roles.iter().enumerate() {
-            layout.cells.push(layout.blocks.len() as u32);
-            let start = (base + (cell * grain) as u64).max(extent.start);
-            let stop = (base + ((cell + 1) * grain) as u64).min(end);
-            let step = block_bytes(*role).min(grain);
-            let mut offset = start;
-            while offset < stop {
-                let len = (stop - offset).min(step as u64 - offset % step as u64) as u32;
-                let frame_bytes = step as u32;
-                layout.blocks.push(Block { view: 0, offset, len, frame_bytes, role: *role });
-                offset += u64::from(len);
+        let extent = extent.start..extent.start + page_ceil((extent.end - extent.start) as usize) as u64;
+        let slices = Slices::of(pieces, &extent);
+        let whole = if grain == HUGE { slices.as_blocks() } else { &[] };
+        let mut cells = Cells::new(extent.clone(), pieces, grain, whole);
+        let mut before: Option<&Slice> = None;
+        for slice in whole {
+            let interior = slice.interior();
+            let role = Role::Expert { layer: slice.layer };
+            let gap = cells.at..interior.start;
+            match before {
+                Some(before) if cells.is_edge(before, slice) => cells.push(gap, PAGE, role),
+                _ => cells.cut(gap),
             }
+            cells.push(interior, slice.interior_max() as usize, role);
+            before = Some(slice);
         }
+        cells.cut(cells.at..extent.end);
+        let mut layout = Layout { blocks: cells.blocks, order: Vec::new(), slices };
         layout.order = layout.expected_order(pieces);
-        layout.take_slices(extent.start..end, pieces);
         layout
-    }
-
-    fn take_slices(&mut self, extent: Range<u64>, pieces: &[Piece]) {
-        let slice = |piece: &Piece| {
-            let Role::Expert { layer } = piece.role else { return None };
-            let inside = extent.start <= piece.bytes.start && piece.bytes.end <= extent.end && !piece.bytes.is_empty();
-            inside.then_some(Slice { bytes: piece.bytes.clone(), layer, expert: piece.expert? })
-        };
-        let read_order: Vec<Slice> = pieces.iter().filter_map(slice).collect();
-        self.slices = read_order.clone();
-        self.slices.sort_by_key(|slice| slice.bytes.start);
-        for slice in &read_order {
-            let index = self.slices.partition_point(|other| other.bytes.start < slice.bytes.start) as u32;
-            self.siblings.entry((slice.layer, slice.expert)).or_default().push(index);
-        }
     }
 
     /// The blocks that will be read soon by whoever touches file offset `offset` now, in the expected
     /// order: the rest of an expert's slice and the slices of the same expert that come after it. None
     /// outside of expert tensors.
     pub fn companions(&self, offset: u64) -> impl Iterator<Item = u32> + '_ {
-        let at = self.slices.partition_point(|slice| slice.bytes.end <= offset);
-        let touched = self.slices.get(at).filter(|slice| slice.bytes.contains(&offset));
-        let family = touched.and_then(|slice| self.siblings.get(&(slice.layer, slice.expert)));
-        let later = family.into_iter().flatten().copied().skip_while(move |&index| index as usize != at);
-        later.flat_map(|index| {
-            let bytes = &self.slices[index as usize].bytes;
-            let first = self.index_at(bytes.start);
-            let last = self.index_at(bytes.end - 1);
-            first.zip(last).map_or(0..0, |(first, last)| first..last + 1)
-        })
+        self.slices.from(offset).flat_map(|slice| self.blocks_of(&slice.bytes))
+    }
+
+    /// The blocks that are read when `experts` of `layer` are computed, in that order: tensor by tensor,
+    /// as the experts are given.
+    pub fn chosen(&self, layer: u32, experts: &[u32]) -> impl Iterator<Item = u32> + '_ {
+        self.slices.chosen(layer, experts).into_iter().flat_map(|slice| self.blocks_of(&slice.bytes))
+    }
+
+    /// Whether there are expert slices.
+    pub fn has_experts(&self) -> bool {
+        !self.slices.is_empty()
+    }
+
+    fn blocks_of(&self, bytes: &Range<u64>) -> Range<u32> {
+        let ends = self.index_at(bytes.start).zip(self.index_at(bytes.end - 1));
+        ends.map_or(0..0, |(first, last)| first..last + 1)
     }
 
     /// The index of the block that holds the byte at file offset `offset`, which must lie in the
     /// extent.
     pub fn index_at(&self, offset: u64) -> Option<u32> {
-        let cell = offset.checked_sub(self.base)? as usize / self.cell_bytes;
-        let first = *self.cells.get(cell)?;
-        let block = self.blocks.get(first as usize)?;
-        if block.frame_bytes as usize == self.cell_bytes {
-            return (offset >= block.offset).then_some(first);
-        }
-        let step = u64::from(block.frame_bytes);
-        let skipped = (offset / step).checked_sub(block.offset / step)?;
-        let index = first + skipped as u32;
-        ((index as usize) < self.blocks.len()).then_some(index)
+        let index = self.blocks.partition_point(|block| block.offset <= offset).checked_sub(1)?;
+        let block = self.blocks[index];
+        (offset < block.offset + u64::from(block.len)).then_some(index as u32)
     }
 
     fn expected_order(&self, pieces: &[Piece]) -> Vec<u32> {
@@ -170,17 +138,86 @@ impl Layout {
     }
 }
 
+/// Cuts a file, from its start to its end.
+struct Cells<'a> {
+    extent: Range<u64>,
+    /// File offset of the first cell: a multiple of their size.
+    base: u64,
+    /// Size of a cell, in bytes.
+    grain: u64,
+    roles: Vec<Role>,
+    pieces: &'a [Piece],
+    blocks: Vec<Block>,
+    /// Where the next block begins.
+    at: u64,
+}
+
+impl<'a> Cells<'a> {
+    /// `whole` are slices that are blocks of their own: cells know nothing of them.
+    fn new(extent: Range<u64>, pieces: &'a [Piece], grain: usize, whole: &[Slice]) -> Cells<'a> {
+        let base = extent.start / grain as u64 * grain as u64;
+        let count = (extent.end - base).div_ceil(grain as u64) as usize;
+        let others = pieces.iter().filter(|piece| whole.is_empty() || piece.expert.is_none());
+        let roles = cell_roles(base, count, grain, others);
+        let at = extent.start;
+        Cells { extent, base, grain: grain as u64, roles, pieces, blocks: Vec::new(), at }
+    }
+
+    fn push(&mut self, bytes: Range<u64>, frame_bytes: usize, role: Role) {
+        if !bytes.is_empty() {
+            let (len, frame_bytes) = ((bytes.end - bytes.start) as u32, frame_bytes as u32);
+            self.blocks.push(Block { view: 0, offset: bytes.start, len, frame_bytes, role });
+            self.at = bytes.end;
+        }
+    }
+
+    /// Whether what lies between two slices is one page that nothing else has a part of.
+    fn is_edge(&self, before: &Slice, after: &Slice) -> bool {
+        let gap = before.interior().end..after.interior().start;
+        let overlaps = |piece: &Piece| piece.bytes.start < gap.end && gap.start < piece.bytes.end;
+        let is_page = gap.end.checked_sub(gap.start) == Some(PAGE as u64);
+        // Neighbours in the same tensor need no look at all pieces.
+        let is_tight = before.bytes.end == after.bytes.start;
+        is_page && (is_tight || !self.pieces.iter().any(|piece| piece.expert.is_none() && overlaps(piece)))
+    }
+
+    /// Cuts `bytes` cell by cell. Where a slice has taken a part of a cell, no frame of a cell's size is
+    /// spent on the rest.
+    fn cut(&mut self, bytes: Range<u64>) {
+        while self.at < bytes.end {
+            let cell = (self.at - self.base) / self.grain;
+            let cell_bytes = self.base + cell * self.grain..self.base + (cell + 1) * self.grain;
+            let stop = cell_bytes.end.min(bytes.end);
+            let role = self.roles[cell as usize];
+            let step = (block_bytes(role) as u64).min(self.grain);
+            let whole =
+                self.at == cell_bytes.start.max(self.extent.start) && stop == cell_bytes.end.min(self.extent.end);
+            while self.at < stop {
+                let mut frame = step;
+                let mut end = (self.at / step + 1) * step;
+                if !whole {
+                    while !self.at.is_multiple_of(frame) || self.at + frame > stop {
+                        frame /= 2;
+                    }
+                    end = self.at + frame;
+                }
+                self.push(self.at..end.min(stop), frame as usize, role);
+            }
+        }
+    }
+}
+
 /// The role of each cell: what a cell holds of the most demanding kind. A cell that any cyclic
 /// tensor reaches into is cyclic; else experts make it an expert cell; a cell is a row cell only if
 /// nothing but embedding rows (or nothing at all) lies in it.
-fn cell_roles(base: u64, count: usize, cell_bytes: usize, pieces: &[Piece]) -> Vec<Role> {
+fn cell_roles<'a>(base: u64, count: usize, cell_bytes: usize, pieces: impl Iterator<Item = &'a Piece>) -> Vec<Role> {
     let mut roles: Vec<Option<Role>> = vec![None; count];
     let rank = |role: &Role| match role {
         Role::Cyclic => 2,
         Role::Expert { .. } => 1,
         Role::Row => 0,
     };
-    for piece in pieces.iter().filter(|piece| !piece.bytes.is_empty() && piece.bytes.end > base) {
+    for piece in pieces.filter(|piece| !piece.bytes.is_empty() && piece.bytes.end > base) {
         let first = (piece.bytes.start.max(base) - base) as usize / cell_bytes;
         let last = (piece.bytes.end - 1 - base) as usize / cell_bytes;
         for role in roles.iter_mut().take(last + 1).skip(first) {
@@ -296,5 +333,65 @@ mod tests {
         let after_up: Vec<u32> = layout.companions(up + slice).collect();
         assert!(covers(&after_up, of(down, 1)) && !covers(&after_up, of(gate, 1)));
         assert_eq!(layout.companions(8 * M - 1).count(), 0);
+    }
+
+    #[test]
+    fn slices_are_blocks_and_their_edges_are_apart() {
+        let slice = 200_001u64;
+        let tensor = |start: u64| {
+            (0..4u32).map(move |expert| Piece {
+                bytes: start + u64::from(expert) * slice..start + u64::from(expert + 1) * slice,
+                role: Role::Expert { layer: 3 },
+                expert: Some(expert),
+            })
+        };
+        let cyclic = |bytes: Range<u64>| Piece { bytes, role: Role::Cyclic, expert: None };
+        let (gate, up) = (300_000, 300_000 + 4 * slice);
+        let end = up + 4 * slice;
+        let mut pieces = vec![cyclic(0..gate)];
+        pieces.extend(tensor(gate).chain(tensor(up)));
+        pieces.push(cyclic(end..3 * M));
+        let layout = Layout::new(0..3 * M, &pieces);
+        let mut at = 0;
+        for (index, block) in layout.blocks.iter().enumerate() {
+            assert_eq!(block.offset, at, "no gaps");
+            at += u64::from(block.len);
+            assert_eq!(layout.index_at(at - 1), Some(index as u32));
+            assert!(block.len <= block.frame_bytes && block.len + 4096 >= block.frame_bytes, "{block:?}");
+        }
+        assert_eq!((at, layout.index_at(at)), (3 * M, None));
+        let expert_blocks = |len: &dyn Fn(u32) -> bool| {
+            layout.blocks.iter().filter(|block| block.role == Role::Expert { layer: 3 } && len(block.len)).count()
+        };
+        // Eight slices, seven pages between them; the pages at both ends belong to others as well.
+        assert_eq!((expert_blocks(&|len| len > 4096), expert_blocks(&|len| len == 4096)), (8, 7));
+        let own = |expert: u64| {
+            [gate, up].map(|tensor| layout.index_at(tensor + expert * slice + slice / 2).expect("inside"))
+        };
+        let chosen: Vec<u32> = layout.chosen(3, &[2, 1]).collect();
+        let whole = |index: &u32| layout.blocks[*index as usize].len > 4096;
+        let of_slices: Vec<u32> = chosen.iter().copied().filter(whole).collect();
+        assert_eq!(of_slices, [own(2)[0], own(1)[0], own(2)[1], own(1)[1]], "tensor by tensor, nobody else's");
+        for offset in (gate + slice..gate + 3 * slice).step_by(4096) {
+            assert!(chosen.contains(&layout.index_at(offset).expect("inside")));
+        }
+        assert_eq!(layout.chosen(4, &[1]).count(), 0);
+        // What lies beside slices is in the order.
+        let cyclic = layout.blocks.iter().filter(|block| block.role == Role::Cyclic).count();
+        assert_eq!(layout.order.len(), cyclic);
+        assert!(layout.blocks.iter().any(|block| block.frame_bytes == HUGE as u32));
+    }
+
+    #[test]
+    fn small_slices_are_no_blocks() {
+        let pieces: Vec<Piece> = (0..64u32)
+            .map(|expert| Piece {
+                bytes: u64::from(expert) * 40_000..u64::from(expert + 1) * 40_000,
+                role: Role::Expert { layer: 0 },
+                expert: Some(expert),
+            })
+            .collect();
+        let layout = Layout::new(0..2 * M, &pieces);
+        assert_eq!(layout.blocks.len(), 2 * HUGE / EXPERT_BLOCK);
     }
 }

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::ops::Range;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use crossbeam_channel::Sender;
@@ -25,6 +26,8 @@ pub struct Wanted {
     pub pieces: Vec<Piece>,
     /// Its tensors, in the same order.
     pub tensors: Vec<Tensor>,
+    /// The first shard of the model that the file belongs to.
+    pub model: PathBuf,
     /// Where its order is kept, if it is.
     pub kept: Option<Kept>,
 }
@@ -60,6 +63,15 @@ pub enum Command {
     WillNeed {
         /// Addresses.
         range: Range<usize>,
+    },
+    /// The router has chosen experts, which are about to be computed.
+    Routed {
+        /// Layer.
+        layer: u32,
+        /// Experts of a token.
+        used: u32,
+        /// The experts, token by token.
+        experts: Vec<u32>,
     },
     /// What has happened so far.
     Stats {

@@ -4,6 +4,7 @@
 mod commands;
 mod keep;
 mod publish;
+mod routed;
 mod serve;
 
 use std::collections::{HashMap, VecDeque};

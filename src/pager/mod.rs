@@ -11,6 +11,7 @@ pub mod blocks;
 pub mod command;
 pub mod drives;
 pub mod engine;
+pub mod expert_slices;
 pub mod file;
 pub mod fill;
 pub mod io;
@@ -26,6 +27,7 @@ pub mod replicas;
 pub mod rescue;
 pub mod signals;
 pub mod slice;
+
 pub mod source;
 pub mod trace;
 pub mod tuner;
@@ -48,6 +50,7 @@ use view::Kept;
 use crate::budget;
 use crate::budget::governor::Governor;
 use crate::config::{BudgetSetting, ByteSize, IoRung, Settings, Strategy};
+use crate::gguf;
 use crate::orders::{Key, Store};
 use crate::policy;
 use crate::stats::Stats;
@@ -96,6 +99,8 @@ pub struct Pager {
     board: Arc<Board>,
     /// Set in forked children, where no pager thread exists.
     inert: AtomicBool,
+    /// A model with experts is or was paged.
+    has_experts: AtomicBool,
 }
 
 impl Pager {
@@ -115,6 +120,7 @@ impl Pager {
             loads: Arc::default(),
             board: Arc::default(),
             inert: AtomicBool::new(false),
+            has_experts: AtomicBool::new(false),
         })
     }
 
@@ -176,8 +182,13 @@ impl Pager {
             file.add_copies(copies);
         }
         let kept = self.kept(&file, offset..offset + len as u64, &pieces);
+        if pieces.iter().any(|piece| piece.expert.is_some()) {
+            // Relaxed: the program computes with the view long after it has been made.
+            self.has_experts.store(true, Ordering::Relaxed);
+        }
+        let model = gguf::shard_paths(file.path()).swap_remove(0);
         let file = Arc::new(file);
-        let wanted = Wanted { file, offset, len, pieces, tensors, kept };
+        let wanted = Wanted { file, offset, len, pieces, tensors, model, kept };
         let made = link.ask(|reply| Command::Map { wanted, budget_bytes, governor, reply });
         let range = made.ok_or(MapError::Stopped)?.map_err(|source| MapError::Sys { call: "making a view", source })?;
         link.mapped(range.len() as i64);
@@ -223,6 +234,18 @@ impl Pager {
     /// Never blocks.
     pub fn will_need(&self, start: usize, len: usize) {
         self.tell(Command::WillNeed { range: start..start + len });
+    }
+
+    /// Whether it is worth while to listen to what routers choose.
+    pub fn wants_routes(&self) -> bool {
+        let listens = policy::listens(self.settings.strategy) || self.settings.trace.is_some();
+        listens && self.has_experts.load(Ordering::Relaxed)
+    }
+
+    /// The router of `layer` has chosen `experts`, `used` for each token of a batch, and they are about to
+    /// be computed. Never blocks.
+    pub fn routed(&self, layer: u32, used: u32, experts: Vec<u32>) {
+        self.tell(Command::Routed { layer, used, experts });
     }
 
     /// Counts bytes that the program itself read from a model file. Lock-free.
@@ -274,7 +297,7 @@ impl Pager {
 
     /// Where the order of a view is kept, and what is kept there.
     fn kept(&self, file: &ModelFile, extent: std::ops::Range<u64>, pieces: &[blocks::Piece]) -> Option<Kept> {
-        let learns = policy::chosen(self.settings.strategy) == Strategy::Learned;
+        let learns = matches!(policy::chosen(self.settings.strategy), Strategy::Learned | Strategy::Experts);
         let store = Store::of_user(|name| std::env::var_os(name)).filter(|_| learns && self.settings.order_cache)?;
         let key = Key::new(file, extent, pieces);
         let offsets = store.load(key).unwrap_or_default();

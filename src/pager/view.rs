@@ -1,6 +1,7 @@
 //! One view: the addresses the program got, the file behind them, and their blocks.
 
 use std::ops::Range;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::blocks::Layout;
@@ -26,6 +27,8 @@ pub struct View {
     pub ids: Range<BlockId>,
     /// The parts that are still the pager's, ascending and disjoint.
     pub live: Vec<Range<usize>>,
+    /// The first shard of the model that the file belongs to.
+    pub model: PathBuf,
     /// Where its order is kept, if it is.
     pub kept: Option<Kept>,
 }

@@ -179,9 +179,18 @@ impl Cycle {
         }
     }
 
+    /// The router chose the expert that `id` is a part of: read if it is not held.
+    pub fn routed(&mut self, table: &BlockTable, id: BlockId) {
+        if matches!(table.block(id).role, Role::Expert { .. }) {
+            self.experts.routed(table, id);
+            self.hinted(table, id);
+        }
+    }
+
     pub fn filled(&self, table: &BlockTable, id: BlockId) -> Placement {
         match table.block(id).role {
             Role::Row => Placement::Install,
+            Role::Expert { .. } if self.experts.is_heard() => Placement::Install,
             Role::Expert { .. } => Placement::Stage,
             Role::Cyclic => match self.stream_of(id).map(|at| self.streams[at].window.class(id)) {
                 Some(Class::Resident | Class::InUse) => Placement::Install,

@@ -48,8 +48,9 @@ impl Cycle {
             true => self.rows.oldest_evictable(table, 1),
             false => None,
         };
-        let of_experts = || match self.experts.bytes() > self.plan.expert_bytes {
-            true => self.experts.coldest(table, false, self.touches),
+        // Frames of slices differ in size: the next must find room for certain.
+        let of_experts = || match self.experts.bytes() + self.mapped.expert_frame > self.plan.expert_bytes {
+            true => self.experts.coldest(table, false),
             false => None,
         };
         of_streams().or_else(of_idle).or_else(of_rows).or_else(of_experts).or_else(|| self.orphan(table))
@@ -71,7 +72,7 @@ impl Cycle {
             .rows
             .oldest_evictable(table, 16)
             .or_else(ahead)
-            .or_else(|| self.experts.coldest(table, false, self.touches))
+            .or_else(|| self.experts.coldest(table, false))
             .or_else(|| in_use(IN_USE_KEPT));
         if found.is_some() {
             return found;

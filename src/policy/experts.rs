@@ -1,25 +1,33 @@
 //! Expert slices as a cache: no order foretells them, the router chooses.
 //!
-//! The victim is the slice with the fewest touches, where old touches count less. A touch of a
-//! present slice is invisible; so one present slice after the other is rearmed, which makes its
-//! next touch report itself for the price of a wake-up.
+//! The victim is the slice with the fewest uses, where old uses count less. Where the router's choices
+//! are heard, every use counts. Else a use is a touch, and a touch of a present slice is invisible; so
+//! one present slice after the other is rearmed, which makes its next touch report itself for the price
+//! of a wake-up.
+//!
+//! The edges between slices are kept while any slice is: a page, for which another read would be due
+//! with each of its two neighbours.
 
 use std::collections::HashMap;
 
+use super::fifo::Fifo;
 use super::{BlockId, BlockTable, State};
 
-/// After this many touches (of any slice) an old touch counts half.
-const HALF_LIFE_TOUCHES: f64 = 4096.0;
+/// After this many uses (of any slice) an old use counts half.
+const HALF_LIFE_USES: f64 = 4096.0;
 
 /// Slices looked at to find a victim: close to the coldest of all, at a bounded price.
-const SAMPLE: usize = 16;
+const SAMPLE: usize = 48;
 
 /// The newest blocks are in use, not evicted willingly: those of a layer's chosen experts.
 pub(super) const IN_USE: u64 = 192;
 
+/// The size of an edge in bytes: a page.
+const EDGE_BYTES: u32 = 4096;
+
 #[derive(Debug, Clone, Copy, Default)]
 struct Heat {
-    touches: f64,
+    uses: f64,
     last: u64,
 }
 
@@ -29,54 +37,83 @@ pub(super) struct Experts {
     held: Vec<BlockId>,
     at: HashMap<BlockId, usize>,
     heat: HashMap<BlockId, Heat>,
-    bytes: u64,
+    held_bytes: u64,
+    edges: Fifo,
     clock: u64,
     hand: usize,
+    /// The router's choices are heard.
+    heard: bool,
 }
 
 impl Experts {
-    /// Frame bytes of the held slices together.
+    /// Frame bytes of the held slices and edges together.
     pub fn bytes(&self) -> u64 {
-        self.bytes
+        self.held_bytes + self.edges.bytes()
     }
 
     pub fn contains(&self, id: BlockId) -> bool {
-        self.at.contains_key(&id)
+        self.at.contains_key(&id) || self.edges.contains(id)
+    }
+
+    /// Whether the router's choices are heard: what is read is then sure to be touched.
+    pub fn is_heard(&self) -> bool {
+        self.heard
     }
 
     fn warmth(&self, id: BlockId) -> f64 {
         let heat = self.heat.get(&id).copied().unwrap_or_default();
-        heat.touches * (-((self.clock - heat.last) as f64) / HALF_LIFE_TOUCHES).exp2()
+        heat.uses * (-((self.clock - heat.last) as f64) / HALF_LIFE_USES).exp2()
     }
 
+    /// A thread touched `id`.
     pub fn touched(&mut self, table: &BlockTable, id: BlockId) {
-        self.clock += 1;
-        let touches = self.warmth(id) + 1.0;
-        self.heat.insert(id, Heat { touches, last: self.clock });
+        if !self.heard {
+            self.used(table, id);
+        }
         self.hold(table, id);
+    }
+
+    /// The router chose the expert of `id`, held or not.
+    pub fn routed(&mut self, table: &BlockTable, id: BlockId) {
+        self.heard = true;
+        self.used(table, id);
+    }
+
+    fn used(&mut self, table: &BlockTable, id: BlockId) {
+        if !is_edge(table, id) {
+            self.clock += 1;
+            let uses = self.warmth(id) + 1.0;
+            self.heat.insert(id, Heat { uses, last: self.clock });
+        }
     }
 
     /// Takes `id` in before its touch: it is going to be read ahead, and is as new as if touched.
     pub fn expect(&mut self, table: &BlockTable, id: BlockId) {
-        self.heat.insert(id, Heat { touches: self.warmth(id), last: self.clock });
+        if !is_edge(table, id) {
+            self.heat.insert(id, Heat { uses: self.warmth(id), last: self.clock });
+        }
         self.hold(table, id);
     }
 
     fn hold(&mut self, table: &BlockTable, id: BlockId) {
-        if !self.contains(id) {
-            self.at.insert(id, self.held.len());
-            self.held.push(id);
-            self.bytes += u64::from(table.block(id).frame_bytes);
+        if self.contains(id) {
+            return;
         }
+        if is_edge(table, id) {
+            return self.edges.push(table, id);
+        }
+        self.at.insert(id, self.held.len());
+        self.held.push(id);
+        self.held_bytes += u64::from(table.block(id).frame_bytes);
     }
 
     pub fn remove(&mut self, table: &BlockTable, id: BlockId) -> bool {
-        let Some(at) = self.at.remove(&id) else { return false };
+        let Some(at) = self.at.remove(&id) else { return self.edges.remove(table, id) };
         self.held.swap_remove(at);
         if let Some(&moved) = self.held.get(at) {
             self.at.insert(moved, at);
         }
-        self.bytes -= u64::from(table.block(id).frame_bytes);
+        self.held_bytes -= u64::from(table.block(id).frame_bytes);
         true
     }
 
@@ -85,10 +122,15 @@ impl Experts {
         self.heat.remove(&id);
     }
 
-    /// A cold evictable slice; with `newest_too` false, none of the newest.
-    pub fn coldest(&self, table: &BlockTable, newest_too: bool, seed: u64) -> Option<BlockId> {
+    /// A cold evictable slice, or an edge when there is no slice; with `newest_too` false, none of the
+    /// newest.
+    pub fn coldest(&self, table: &BlockTable, newest_too: bool) -> Option<BlockId> {
         let count = self.held.len();
-        let start = (seed as usize).checked_rem(count)?;
+        // Anywhere: what is looked at is to be a fair sample (Knuth's multiplicative hash).
+        let seed = self.clock.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32;
+        let Some(start) = (seed as usize).checked_rem(count) else {
+            return self.edges.oldest_evictable(table, 0);
+        };
         let is_new = |id| self.heat.get(&id).is_some_and(|heat| self.clock - heat.last < IN_USE);
         (0..count)
             .map(|step| self.held[(start + step) % count])
@@ -99,6 +141,9 @@ impl Experts {
 
     /// The next present slice whose touches are to be seen again.
     pub fn rearm(&mut self, table: &BlockTable) -> Option<BlockId> {
+        if self.heard {
+            return None;
+        }
         for _ in 0..SAMPLE.min(self.held.len()) {
             self.hand = (self.hand + 1) % self.held.len();
             let id = self.held[self.hand];
@@ -109,4 +154,8 @@ impl Experts {
         }
         None
     }
+}
+
+fn is_edge(table: &BlockTable, id: BlockId) -> bool {
+    table.block(id).frame_bytes <= EDGE_BYTES
 }

@@ -40,6 +40,8 @@ pub struct Learned {
     latest: Option<BlockId>,
     /// The audit's place in the order of the stream that was touched last.
     hand: usize,
+    /// What routers choose is read at once.
+    led_by_routers: bool,
 }
 
 impl Default for Learned {
@@ -51,11 +53,17 @@ impl Default for Learned {
             audit_touches: AUDIT_TOUCHES,
             latest: None,
             hand: 0,
+            led_by_routers: false,
         }
     }
 }
 
 impl Learned {
+    /// Strategy `experts`: what routers choose is read before it is touched.
+    pub fn led_by_routers() -> Learned {
+        Learned { led_by_routers: true, ..Learned::default() }
+    }
+
     fn replan(&mut self, table: &BlockTable) {
         let costs = Costs::new(&self.cycle, &self.learners);
         self.cycle.replan(table, |id| costs.of(id));
@@ -129,7 +137,7 @@ impl Costs {
 
 impl Policy for Learned {
     fn name(&self) -> &'static str {
-        "learned"
+        if self.led_by_routers { "experts" } else { "learned" }
     }
 
     fn mapped(&mut self, table: &BlockTable, ids: Range<BlockId>, order: &[BlockId]) {
@@ -194,6 +202,12 @@ impl Policy for Learned {
 
     fn hinted(&mut self, table: &BlockTable, id: BlockId) {
         self.cycle.hinted(table, id);
+    }
+
+    fn routed(&mut self, table: &BlockTable, id: BlockId) {
+        if self.led_by_routers {
+            self.cycle.routed(table, id);
+        }
     }
 
     fn filled(&mut self, table: &BlockTable, id: BlockId) -> Placement {

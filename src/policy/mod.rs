@@ -64,16 +64,18 @@ pub fn chosen(strategy: Strategy) -> Strategy {
     if strategy == Strategy::Auto { Strategy::Learned } else { strategy }
 }
 
+/// Whether the policy of `strategy` reads what routers choose.
+pub fn listens(strategy: Strategy) -> bool {
+    chosen(strategy) == Strategy::Experts
+}
+
 /// The policy of a strategy that pages.
 pub fn for_strategy(strategy: Strategy) -> Box<dyn Policy> {
     match chosen(strategy) {
         Strategy::Demand => Box::new(Demand::default()),
         Strategy::Learned => Box::new(Learned::default()),
         Strategy::Observe => Box::new(Observe::default()),
-        Strategy::Experts => {
-            log::warn!("strategy {strategy} is not there yet; readahead serves");
-            Box::new(Readahead::default())
-        }
+        Strategy::Experts => Box::new(Learned::led_by_routers()),
         _ => Box::new(Readahead::default()),
     }
 }
@@ -152,6 +154,12 @@ pub trait Policy: Send {
 
     /// The program foretold that it will read `id` soon (madvise WILLNEED on a small range).
     fn hinted(&mut self, table: &BlockTable, id: BlockId) {
+        let _ = (table, id);
+    }
+
+    /// A router has chosen an expert that block `id` is a part of: it will be touched before the layer is
+    /// done.
+    fn routed(&mut self, table: &BlockTable, id: BlockId) {
         let _ = (table, id);
     }
 

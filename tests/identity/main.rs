@@ -13,6 +13,7 @@ mod llama;
 mod support;
 
 mod cgroup;
+mod experts;
 mod loading;
 mod logits;
 mod matrix;

@@ -28,7 +28,7 @@ impl Engine {
         // A sender that has gone away does not need its answer.
         match command {
             Command::Map {
-                wanted: Wanted { file, offset, len, pieces, tensors, kept },
+                wanted: Wanted { file, offset, len, pieces, tensors, model, kept },
                 budget_bytes,
                 governor,
                 reply,
@@ -37,7 +37,8 @@ impl Engine {
                     let layout = Layout::with_grain(offset..offset + len as u64, &pieces, self.grain);
                     let live = vec![range.clone()];
                     let sources = self.drives.add(&file);
-                    let view = View { ids: 0..0, live, range: range.clone(), offset, file, sources, layout, kept };
+                    let view =
+                        View { ids: 0..0, live, range: range.clone(), offset, file, sources, layout, model, kept };
                     let slot = self.add_view(view)?;
                     self.governor = governor;
                     let enough = self.set_budget(budget_bytes);
@@ -59,6 +60,7 @@ impl Engine {
                 let _ = reply.send(self.end(range, End::HandOver));
             }
             Command::WillNeed { range } => self.will_need(range),
+            Command::Routed { layer, used, experts } => self.routed(layer, used, experts),
             Command::Stats { reply } => {
                 self.trace.finish();
                 self.publish_now();

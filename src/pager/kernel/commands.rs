@@ -27,7 +27,7 @@ pub(super) enum End {
 impl Hints {
     /// Maps what is `wanted` and begins to give hints for it.
     pub fn map(&mut self, wanted: Wanted, budget_bytes: u64) -> io::Result<Range<usize>> {
-        let Wanted { file, offset, len, pieces, tensors, kept: _ } = wanted;
+        let Wanted { file, offset, len, pieces, tensors, model, kept: _ } = wanted;
         // Congruent to the file, so that a block has a page table of its own.
         let region = Region::reserve(len, offset as usize % HUGE)?;
         let range = region.range();
@@ -43,6 +43,7 @@ impl Hints {
             file,
             sources: Vec::new(),
             layout: Layout::new(offset..offset + len as u64, &pieces),
+            model,
             kept: None,
         };
         let slot = self.views.iter().position(Option::is_none).unwrap_or(self.views.len());

@@ -92,6 +92,11 @@ impl Hints {
         })
     }
 
+    /// Logs what the router of `layer` has chosen, `used` experts for each token.
+    pub fn routed(&mut self, layer: u32, used: u32, experts: &[u32]) {
+        self.trace.routed(&self.meter, layer, used, experts);
+    }
+
     pub fn has_views(&self) -> bool {
         !self.views.is_empty()
     }

@@ -99,6 +99,9 @@ impl Kernel {
                     }
                 }
             }
+            Command::Routed { layer, used, experts } => {
+                self.change(|hints| hints.routed(layer, used, &experts));
+            }
             Command::Map { wanted, budget_bytes, governor: _, reply } => {
                 let made = self.change(|hints| hints.map(wanted, budget_bytes));
                 if let Some(made) = made {

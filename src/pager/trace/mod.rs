@@ -92,6 +92,17 @@ impl Tracer {
         }
     }
 
+    /// The router of `layer` has chosen `experts` now, `used` for each token of a batch.
+    pub fn routed(&mut self, clock: &Meter, layer: u32, used: u32, experts: &[u32]) {
+        if self.recorder.is_some() {
+            for (token, chosen) in (0..).zip(experts.chunks(used.max(1) as usize)) {
+                for &expert in chosen {
+                    self.note(clock, Event::Routed { layer, token, expert });
+                }
+            }
+        }
+    }
+
     /// A view was made now.
     pub fn view(&mut self, clock: &Meter, view: impl FnOnce() -> View) {
         let Some(recorder) = &mut self.recorder else { return };

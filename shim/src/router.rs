@@ -1,0 +1,258 @@
+//! What the routers of a mixture of experts choose, heard while the graph is computed.
+//!
+//! llama.cpp lets a program watch its graphs: a callback of the scheduler is asked of every node
+//! whether it wants the result, and is called again when the result is there
+//! (`ggml_backend_sched_eval_callback` in ggml-backend.h). We put a callback of our own before the
+//! program's, and ask for `ffn_moe_topk-<layer>`: the numbers of the experts, before the first of them
+//! is read.
+//!
+//! Nothing here knows the layout of a struct: tensors are asked through ggml's exported functions. Where
+//! one of them is missing, and in programs that llama.cpp is linked into statically, nobody calls this.
+
+use std::cell::Cell;
+use std::collections::HashMap;
+use std::ffi::{CStr, c_char, c_int, c_void};
+use std::panic::catch_unwind;
+use std::sync::{Mutex, OnceLock};
+
+use crate::engine;
+
+/// How the node of layer 7 is named: `ffn_moe_topk-7`.
+const CHOICE: &[u8] = b"ffn_moe_topk-";
+
+/// `ggml_backend_sched_eval_callback`: the tensor, whether this is the question, the program's pointer.
+type Watch = unsafe extern "C-unwind" fn(*mut c_void, bool, *mut c_void) -> bool;
+type SetWatch = unsafe extern "C-unwind" fn(*mut c_void, Option<Watch>, *mut c_void);
+
+/// The functions of ggml that are needed.
+struct Ggml {
+    set_watch: SetWatch,
+    /// Those that look at tensors; `None` when one of them is missing.
+    tensor: Option<TensorCalls>,
+}
+
+#[derive(Clone, Copy)]
+struct TensorCalls {
+    name: unsafe extern "C" fn(*const c_void) -> *const c_char,
+    elements: unsafe extern "C" fn(*const c_void) -> i64,
+    rows: unsafe extern "C" fn(*const c_void) -> i64,
+    element_bytes: unsafe extern "C" fn(*const c_void) -> usize,
+    bytes: unsafe extern "C" fn(*const c_void) -> usize,
+    get: unsafe extern "C" fn(*const c_void, *mut c_void, usize, usize),
+}
+
+/// The callback of one scheduler. Only the thread that computes its graph looks at it.
+struct Chain {
+    calls: TensorCalls,
+    /// The program's own callback and pointer.
+    theirs: Cell<(Option<Watch>, *mut c_void)>,
+    /// The program wants the node that was asked about last.
+    wanted: Cell<bool>,
+}
+
+// SAFETY: a scheduler is used by one thread at a time (ggml-backend.h), and so is its chain; the
+// pointer in it is only handed back to the program.
+unsafe impl Send for Chain {}
+
+/// Chains by scheduler. They stay when it is freed: the next one at its address takes it over.
+static CHAINS: Mutex<Option<HashMap<usize, Box<Chain>>>> = Mutex::new(None);
+
+/// Stands in for ggml's function.
+///
+/// # Safety
+/// As for the function itself.
+#[unsafe(no_mangle)]
+pub unsafe extern "C-unwind" fn ggml_backend_sched_set_eval_callback(
+    sched: *mut c_void,
+    callback: Option<Watch>,
+    data: *mut c_void,
+) {
+    let wanted = engine::is_active() && engine::pager().is_some_and(|pager| pager.wants_routes());
+    let found = catch_unwind(|| {
+        let ggml = ggml()?;
+        let chain = if wanted { ggml.tensor.and_then(|calls| chained(sched, calls, callback, data)) } else { None };
+        Some((ggml.set_watch, chain))
+    });
+    match found {
+        // SAFETY: the program's own call, with a callback and a pointer that belong together.
+        Ok(Some((set_watch, Some(chain)))) => unsafe { set_watch(sched, Some(watch), chain) },
+        // SAFETY: the program's own call.
+        Ok(Some((set_watch, None))) => unsafe { set_watch(sched, callback, data) },
+        // Whoever could call this has ggml.
+        Ok(None) | Err(_) => log::warn!("cannot find ggml's own {}", SET_WATCH.to_string_lossy()),
+    }
+}
+
+/// The pointer that [`watch`] gets for `sched`.
+fn chained(sched: *mut c_void, calls: TensorCalls, callback: Option<Watch>, data: *mut c_void) -> Option<*mut c_void> {
+    engine::calmly(|| {
+        let mut chains = CHAINS.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let chain = chains.get_or_insert_default().entry(sched as usize).or_insert_with(|| {
+            Box::new(Chain { calls, theirs: Cell::new((None, std::ptr::null_mut())), wanted: Cell::new(false) })
+        });
+        chain.theirs.set((callback, data));
+        (&raw mut **chain).cast()
+    })
+}
+
+/// Asked and told by ggml about every node of a graph.
+unsafe extern "C-unwind" fn watch(tensor: *mut c_void, ask: bool, chain: *mut c_void) -> bool {
+    // SAFETY: `chained` made it, and boxes of the table stay where they are.
+    let chain = unsafe { &*chain.cast::<Chain>() };
+    let calls = chain.calls;
+    let layer = || catch_unwind(|| layer_of(&calls, tensor)).ok().flatten();
+    let (theirs, data) = chain.theirs.get();
+    if ask {
+        // SAFETY: the program's callback, as ggml would have called it.
+        let wanted = theirs.is_some_and(|theirs| unsafe { theirs(tensor, true, data) });
+        chain.wanted.set(wanted);
+        return wanted || layer().is_some();
+    }
+    if let Some(layer) = layer() {
+        // What fails here is read when it is touched.
+        let _ = catch_unwind(|| tell(&calls, tensor, layer));
+    }
+    match theirs {
+        // SAFETY: as above.
+        Some(theirs) if chain.wanted.get() => unsafe { theirs(tensor, false, data) },
+        _ => true,
+    }
+}
+
+/// The layer whose experts `tensor` names, if it does that.
+fn layer_of(calls: &TensorCalls, tensor: *const c_void) -> Option<u32> {
+    // SAFETY: ggml gives a name that ends with a NUL, for every tensor.
+    let name = unsafe { CStr::from_ptr((calls.name)(tensor)) };
+    let number = name.to_bytes().strip_prefix(CHOICE)?;
+    str::from_utf8(number).ok()?.parse().ok()
+}
+
+/// Reads the numbers of the experts and hands them to the pager.
+fn tell(calls: &TensorCalls, tensor: *const c_void, layer: u32) {
+    engine::calmly(|| {
+        let Some(pager) = engine::pager() else { return };
+        // SAFETY: questions about a tensor of ggml's.
+        let (elements, rows, element_bytes, bytes) = unsafe {
+            ((calls.elements)(tensor), (calls.rows)(tensor), (calls.element_bytes)(tensor), (calls.bytes)(tensor))
+        };
+        let (Ok(elements), Ok(rows)) = (usize::try_from(elements), usize::try_from(rows)) else { return };
+        if rows == 0 || elements == 0 || element_bytes != size_of::<u32>() || !bytes.is_multiple_of(element_bytes) {
+            return;
+        }
+        let mut words = vec![0u32; bytes / element_bytes];
+        // SAFETY: `words` has room for all bytes of the tensor.
+        unsafe { (calls.get)(tensor, words.as_mut_ptr().cast(), 0, bytes) };
+        let used = elements / rows;
+        // A view of the sorted experts of each token: its rows lie further apart than they are long.
+        let stride = if rows > 1 { (words.len() - used) / (rows - 1) } else { used };
+        let chosen = (0..rows).filter_map(|row| words.get(row * stride..row * stride + used)).flatten().copied();
+        pager.routed(layer, used as u32, chosen.collect());
+    });
+}
+
+const SET_WATCH: &CStr = c"ggml_backend_sched_set_eval_callback";
+
+/// Looked up when it is first needed: by then the library is loaded, whoever loads it and however.
+fn ggml() -> Option<&'static Ggml> {
+    static GGML: OnceLock<Option<Ggml>> = OnceLock::new();
+    GGML.get_or_init(find).as_ref()
+}
+
+fn find() -> Option<Ggml> {
+    // SAFETY: a name that ends with a NUL.
+    let mut address = unsafe { libc::dlsym(libc::RTLD_NEXT, SET_WATCH.as_ptr()) };
+    if address.is_null() {
+        // A library that was loaded for its loader alone.
+        // SAFETY: the callback has the type that is asked for, and `address` outlives the call.
+        unsafe { libc::dl_iterate_phdr(Some(visit), (&raw mut address).cast()) };
+    }
+    if address.is_null() {
+        return None;
+    }
+    let tensor = library_of(address).and_then(|library| {
+        // SAFETY: ggml's functions of these names have these types (ggml.h, ggml-backend.h).
+        let calls = unsafe {
+            TensorCalls {
+                name: std::mem::transmute::<*mut c_void, unsafe extern "C" fn(*const c_void) -> *const c_char>(symbol(
+                    library,
+                    c"ggml_get_name",
+                )?),
+                elements: number(library, c"ggml_nelements")?,
+                rows: number(library, c"ggml_nrows")?,
+                element_bytes: size(library, c"ggml_element_size")?,
+                bytes: size(library, c"ggml_nbytes")?,
+                get: std::mem::transmute::<*mut c_void, unsafe extern "C" fn(*const c_void, *mut c_void, usize, usize)>(
+                    symbol(library, c"ggml_backend_tensor_get")?,
+                ),
+            }
+        };
+        Some(calls)
+    });
+    if tensor.is_none() {
+        log::info!("this ggml does not tell what routers choose; experts are read when they are touched");
+    }
+    // SAFETY: the function of this name has this type.
+    let set_watch = unsafe { std::mem::transmute::<*mut c_void, SetWatch>(address) };
+    Some(Ggml { set_watch, tensor })
+}
+
+/// # Safety
+/// The symbol is a function of this type.
+unsafe fn number(library: *mut c_void, name: &CStr) -> Option<unsafe extern "C" fn(*const c_void) -> i64> {
+    // SAFETY: the caller's promise.
+    symbol(library, name).map(|address| unsafe { std::mem::transmute(address) })
+}
+
+/// # Safety
+/// The symbol is a function of this type.
+unsafe fn size(library: *mut c_void, name: &CStr) -> Option<unsafe extern "C" fn(*const c_void) -> usize> {
+    // SAFETY: the caller's promise.
+    symbol(library, name).map(|address| unsafe { std::mem::transmute(address) })
+}
+
+fn symbol(library: *mut c_void, name: &CStr) -> Option<*mut c_void> {
+    // SAFETY: a handle that dlopen gave, and a name that ends with a NUL.
+    let address = unsafe { libc::dlsym(library, name.as_ptr()) };
+    (!address.is_null()).then_some(address)
+}
+
+/// A handle of the loaded library that `address` lies in.
+fn library_of(address: *const c_void) -> Option<*mut c_void> {
+    let mut info = std::mem::MaybeUninit::<libc::Dl_info>::uninit();
+    // SAFETY: dladdr fills `info` in when it gives a number other than 0; the name is the loader's.
+    unsafe {
+        if libc::dladdr(address, info.as_mut_ptr()) == 0 {
+            return None;
+        }
+        opened(info.assume_init().dli_fname)
+    }
+}
+
+/// # Safety
+/// `name` is null or ends with a NUL.
+unsafe fn opened(name: *const c_char) -> Option<*mut c_void> {
+    // SAFETY: the caller's promise; nothing is loaded that is not loaded already.
+    let handle = unsafe { libc::dlopen(name, libc::RTLD_LAZY | libc::RTLD_NOLOAD) };
+    (!handle.is_null()).then_some(handle)
+}
+
+/// Looks into one loaded library; ends the walk when it has the symbol.
+unsafe extern "C" fn visit(info: *mut libc::dl_phdr_info, _size: usize, found: *mut c_void) -> c_int {
+    // SAFETY: the loader's own name of a library, or an empty one for the program.
+    let address = unsafe {
+        let name = (*info).dlpi_name;
+        if name.is_null() || *name == 0 {
+            return 0;
+        }
+        opened(name).and_then(|library| symbol(library, SET_WATCH))
+    };
+    let ours = ggml_backend_sched_set_eval_callback as *const () as *mut c_void;
+    match address.filter(|&address| address != ours) {
+        Some(address) => {
+            // SAFETY: `find` passes a place for the address.
+            unsafe { *found.cast::<*mut c_void>() = address };
+            1
+        }
+        None => 0,
+    }
+}

@@ -1,0 +1,106 @@
+//! Expert slices: the part of an expert tensor that one expert is.
+//!
+//! Who touches a slice will read the rest of it, and the same expert's slices of the layer's other
+//! tensors. Slices lie side by side without regard to pages, so neighbours share the page between them:
+//! the *edge*. What belongs to one slice alone is its *interior*.
+
+use std::collections::{BTreeSet, HashMap};
+use std::ops::Range;
+
+use super::blocks::Piece;
+use super::region::PAGE;
+use crate::policy::Role;
+
+/// Smaller slices are not worth a read each.
+const INTERIOR_MIN: u64 = 64 << 10;
+
+/// Sizes of slices at most, if they are to be blocks: each has slots of its own in the pool.
+const SIZES_MAX: usize = 12;
+
+/// The slice of one expert in one tensor.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Slice {
+    /// Bytes of the file.
+    pub bytes: Range<u64>,
+    /// Layer number.
+    pub layer: u32,
+    /// The expert.
+    pub expert: u32,
+}
+
+impl Slice {
+    /// The pages that no other slice has a part of.
+    pub fn interior(&self) -> Range<u64> {
+        let page = PAGE as u64;
+        let start = self.bytes.start.next_multiple_of(page);
+        start..(self.bytes.end / page * page).max(start)
+    }
+
+    /// The most that the interior of a slice of this size can be, wherever it lies.
+    pub fn interior_max(&self) -> u64 {
+        (self.bytes.end - self.bytes.start) / PAGE as u64 * PAGE as u64
+    }
+}
+
+/// All slices of a view.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Slices {
+    /// By offset.
+    all: Vec<Slice>,
+    /// Indexes of `all` by layer and expert, in the expected order of reading.
+    siblings: HashMap<(u32, u32), Vec<u32>>,
+}
+
+impl Slices {
+    /// The slices among `pieces` that lie in `extent` as a whole.
+    pub fn of(pieces: &[Piece], extent: &Range<u64>) -> Slices {
+        let slice = |piece: &Piece| {
+            let Role::Expert { layer } = piece.role else { return None };
+            let inside = extent.start <= piece.bytes.start && piece.bytes.end <= extent.end && !piece.bytes.is_empty();
+            inside.then_some(Slice { bytes: piece.bytes.clone(), layer, expert: piece.expert? })
+        };
+        let read_order: Vec<Slice> = pieces.iter().filter_map(slice).collect();
+        let mut slices = Slices { all: read_order.clone(), siblings: HashMap::new() };
+        slices.all.sort_by_key(|slice| slice.bytes.start);
+        for slice in &read_order {
+            let index = slices.all.partition_point(|other| other.bytes.start < slice.bytes.start) as u32;
+            slices.siblings.entry((slice.layer, slice.expert)).or_default().push(index);
+        }
+        slices
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.all.is_empty()
+    }
+
+    /// The slices whose interiors are to be blocks, by offset: none where they are of very many sizes.
+    pub fn as_blocks(&self) -> &[Slice] {
+        let sizes: BTreeSet<u64> = self.all.iter().map(Slice::interior_max).collect();
+        let overlap = self.all.windows(2).any(|pair| pair[0].bytes.end > pair[1].bytes.start);
+        let fit = sizes.len() <= SIZES_MAX
+            && sizes.first().is_some_and(|&least| least >= INTERIOR_MIN)
+            && sizes.last().is_some_and(|&most| most <= u64::from(u32::MAX));
+        if fit && !overlap { &self.all } else { &[] }
+    }
+
+    /// The slices that will be read soon by whoever touches file offset `offset` now, in the expected
+    /// order: this one and those of the same expert that come after it. None outside of expert tensors.
+    pub fn from(&self, offset: u64) -> impl Iterator<Item = &Slice> {
+        let at = self.all.partition_point(|slice| slice.bytes.end <= offset);
+        let touched = self.all.get(at).filter(|slice| slice.bytes.contains(&offset));
+        let family = touched.and_then(|slice| self.siblings.get(&(slice.layer, slice.expert)));
+        let later = family.into_iter().flatten().skip_while(move |&&index| index as usize != at);
+        later.map(|&index| &self.all[index as usize])
+    }
+
+    /// The slices that are read when `experts` of `layer` are computed, in that order: tensor by tensor,
+    /// as the experts are given.
+    pub fn chosen(&self, layer: u32, experts: &[u32]) -> Vec<&Slice> {
+        let families = experts.iter().filter_map(|&expert| self.siblings.get(&(layer, expert)));
+        let families: Vec<&Vec<u32>> = families.collect();
+        let tensors = families.iter().map(|family| family.len()).max().unwrap_or(0);
+        let of_tensor = |tensor: usize| families.iter().filter_map(move |family| family.get(tensor));
+        (0..tensors).flat_map(of_tensor).map(|&index| &self.all[index as usize]).collect()
+    }
+}

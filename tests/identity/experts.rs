@@ -1,0 +1,118 @@
+//! Strategy `experts`: the text is that of stock, the log has what the routers chose, and nothing else was
+//! touched. A program's own look at its graph goes on beside ours.
+
+use std::collections::HashSet;
+use std::ffi::OsString;
+use std::path::Path;
+
+use ggpager::policy::Role;
+use ggpager::synth::Arch;
+use ggpager::trace::{Event, Item, Reader, Tensor, View};
+
+use super::llama::{Paging, greedy, model, require_same_text, stock, tool};
+use super::support::{self, Setting};
+
+const PAGING: Paging = Paging { fill: "move", strategy: "experts", percent: 25, unprivileged: false };
+const ROOT: Setting = Setting { vars: &[], unprivileged: false };
+
+/// The layer and the expert of the slice that a block lies in as a whole.
+fn expert_of(view: &View, index: u32) -> Option<(u32, u32)> {
+    let block = &view.blocks[index as usize];
+    let Role::Expert { layer } = block.role else { return None };
+    let holds = |tensor: &&Tensor| {
+        tensor.experts > 0 && tensor.offset <= block.offset && block.offset < tensor.offset + tensor.bytes
+    };
+    let tensor = view.tensors.iter().find(holds)?;
+    let slice = tensor.bytes / u64::from(tensor.experts);
+    let expert = (block.offset - tensor.offset) / slice;
+    let inside = block.offset + u64::from(block.len) <= tensor.offset + (expert + 1) * slice;
+    inside.then_some((layer, expert as u32))
+}
+
+/// Layers and experts.
+type Experts = HashSet<(u32, u32)>;
+
+/// What routers have chosen, and what was touched. Requires that no token chooses one twice.
+fn chosen_and_touched(log: &Path) -> (Experts, Experts) {
+    let (mut view, mut chosen, mut touched) = (None::<View>, Experts::new(), Experts::new());
+    let (mut token, mut of_token) = (None, HashSet::new());
+    for item in Reader::new(std::fs::File::open(log).expect("a log")).expect("a log") {
+        match item.expect("a sound log") {
+            Item::View(other) => view = view.or(Some(*other)),
+            Item::Record(record) => match record.event {
+                Event::Touch { block, .. } => {
+                    let view = view.as_ref().expect("views come first");
+                    touched.extend(expert_of(view, block - view.first_block));
+                }
+                Event::Routed { layer, token: number, expert } => {
+                    if token.replace((layer, number)) != Some((layer, number)) {
+                        of_token.clear();
+                    }
+                    assert!(of_token.insert(expert), "layer {layer}, token {number}: {expert} twice");
+                    chosen.insert((layer, expert));
+                }
+                _ => {}
+            },
+        }
+    }
+    (chosen, touched)
+}
+
+fn compare(arch: Arch) {
+    let Some(program) = tool("llama-completion") else { return };
+    let model = model(arch);
+    let args = greedy(model, "8", &[]);
+    let expected = stock(&program, &args);
+    let log = support::scratch("log");
+    let mut variables = PAGING.variables();
+    variables.push(("GGPAGER_TRACE", log.display().to_string()));
+    let extra: Vec<(&str, &str)> = variables.iter().map(|(name, value)| (*name, value.as_str())).collect();
+    let outcome = support::run(ROOT, &[], &program, &args, &extra);
+    PAGING.require(&outcome, model, PAGING.percent);
+    require_same_text(&expected, &outcome.output, &format!("{arch:?}"));
+
+    let (chosen, touched) = chosen_and_touched(&log);
+    assert!(!chosen.is_empty() && !touched.is_empty(), "{} chosen, {} touched", chosen.len(), touched.len());
+    let strangers: Vec<_> = touched.difference(&chosen).collect();
+    assert!(strangers.is_empty(), "{arch:?}: touched, but not chosen: {strangers:?}");
+    eprintln!("{arch:?}: {} chosen, {} touched", chosen.len(), touched.len());
+}
+
+#[test]
+fn qwen3moe() {
+    compare(Arch::Qwen3Moe);
+}
+
+#[test]
+fn deepseek2() {
+    compare(Arch::Deepseek2);
+}
+
+#[test]
+fn gpt_oss() {
+    compare(Arch::GptOss);
+}
+
+/// llama-imatrix looks at every matrix product of the graph.
+#[test]
+fn a_program_that_watches_its_graph_sees_the_same() {
+    let Some(program) = tool("llama-imatrix") else { return };
+    let model = model(Arch::Qwen3Moe);
+    let text = support::scratch("text");
+    std::fs::write(&text, "the quick brown fox jumps over the lazy dog and ".repeat(40)).expect("a file");
+    let collect = |vars: &[(&str, &str)]| {
+        let collected = support::scratch("imatrix");
+        let mut args: Vec<OsString> = vec!["-m".into(), model.path.clone().into(), "-f".into(), text.clone().into()];
+        args.extend(["-c", "64", "-b", "64", "--chunks", "2", "-t", "2", "-nr", "-o"].map(OsString::from));
+        args.push(collected.clone().into());
+        let outcome = support::run(ROOT, &[], &program, &args, vars);
+        outcome.require_code(0);
+        (std::fs::read(&collected).expect("collected"), outcome)
+    };
+    let (expected, _) = collect(&[("GGPAGER", "off")]);
+    let variables = PAGING.variables();
+    let vars: Vec<(&str, &str)> = variables.iter().map(|(name, value)| (*name, value.as_str())).collect();
+    let (seen, outcome) = collect(&vars);
+    PAGING.require(&outcome, model, PAGING.percent);
+    assert!(expected.len() > 1000 && seen == expected, "{} and {} bytes", expected.len(), seen.len());
+}
