@@ -84,11 +84,14 @@ impl Slices {
         if fit && !overlap { &self.all } else { &[] }
     }
 
-    /// The slices that will be read soon by whoever touches file offset `offset` now, in the expected
-    /// order: this one and those of the same expert that come after it. None outside of expert tensors.
+    /// The slices that will be read soon by whoever touches the page at file offset `offset` now, in the
+    /// expected order: this one and those of the same expert that come after it. None outside of expert
+    /// tensors, and where two slices share the page: whose touch it is, the page does not tell.
     pub fn from(&self, offset: u64) -> impl Iterator<Item = &Slice> {
-        let at = self.all.partition_point(|slice| slice.bytes.end <= offset);
-        let touched = self.all.get(at).filter(|slice| slice.bytes.contains(&offset));
+        let page = offset / PAGE as u64 * PAGE as u64;
+        let at = self.all.partition_point(|slice| slice.bytes.end <= page);
+        let touched =
+            self.all.get(at).filter(|slice| slice.bytes.start <= page && page + PAGE as u64 <= slice.bytes.end);
         let family = touched.and_then(|slice| self.siblings.get(&(slice.layer, slice.expert)));
         let later = family.into_iter().flatten().skip_while(move |&&index| index as usize != at);
         later.map(|&index| &self.all[index as usize])

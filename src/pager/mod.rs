@@ -8,6 +8,7 @@
 //! faults, and [`load`] serves models that fit.
 
 pub mod blocks;
+mod cells;
 pub mod command;
 pub mod drives;
 pub mod engine;

@@ -85,12 +85,16 @@ impl Experts {
 
     /// The slice that `touch` is a use of. A page may hold the end of one and the start of another: a touch
     /// there is the start of the second, unless it is the first page of a block that the first reaches into.
+    /// None for a page between two slices that is a block of its own.
     pub fn slice(&self, touch: &Touched, block: &Block) -> Option<usize> {
         if !matches!(block.role, Role::Expert { .. }) {
             return None;
         }
         let end = self.at(block.view, touch.page + PAGE as u64 - 1);
         let start = self.at(block.view, touch.page);
+        if block.len as usize == PAGE && start != end {
+            return None;
+        }
         if touch.page == block.offset { start.or(end) } else { end.or(start) }
     }
 
@@ -100,9 +104,10 @@ impl Experts {
     }
 
     /// What the pager takes for read soon when a thread touches the page at `page` of view `view`; none
-    /// outside of experts.
+    /// outside of experts and where two of them share the page.
     pub fn companions(&self, view: u32, page: u64) -> Option<Arc<[BlockId]>> {
-        self.at(view, page).map(|index| self.companions[index].clone())
+        let slice = self.at(view, page).filter(|&index| page + PAGE as u64 <= self.slices[index].bytes.end);
+        slice.map(|index| self.companions[index].clone())
     }
 
     fn at(&self, view: u32, offset: u64) -> Option<usize> {
