@@ -64,6 +64,11 @@ hazards! {
         let plugin = compile("dlopen_plugin", true);
         simple("dlopen_advise", &[&plugin])
     }, 0;
+    /// A library that is loaded for its loader alone sets ggml's callback: it arrives.
+    callbacks_arrive => {
+        let library = compile("ggml_stub", true);
+        simple("dlopen_ggml", &[&library])
+    }, 0;
     /// Hooks are called before the library's own constructor.
     before_our_constructor => early(), 0;
     /// Thread-local storage whose destructors allocate and read the view.

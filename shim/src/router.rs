@@ -11,7 +11,7 @@
 
 use std::cell::Cell;
 use std::collections::HashMap;
-use std::ffi::{CStr, c_char, c_int, c_void};
+use std::ffi::{CStr, CString, c_char, c_int, c_void};
 use std::panic::catch_unwind;
 use std::sync::{Mutex, OnceLock};
 
@@ -68,18 +68,17 @@ pub unsafe extern "C-unwind" fn ggml_backend_sched_set_eval_callback(
     data: *mut c_void,
 ) {
     let wanted = engine::is_active() && engine::pager().is_some_and(|pager| pager.wants_routes());
-    let found = catch_unwind(|| {
-        let ggml = ggml()?;
-        let chain = if wanted { ggml.tensor.and_then(|calls| chained(sched, calls, callback, data)) } else { None };
-        Some((ggml.set_watch, chain))
-    });
-    match found {
-        // SAFETY: the program's own call, with a callback and a pointer that belong together.
-        Ok(Some((set_watch, Some(chain)))) => unsafe { set_watch(sched, Some(watch), chain) },
-        // SAFETY: the program's own call.
-        Ok(Some((set_watch, None))) => unsafe { set_watch(sched, callback, data) },
+    let Some(ggml) = catch_unwind(ggml).ok().flatten() else {
         // Whoever could call this has ggml.
-        Ok(None) | Err(_) => log::warn!("cannot find ggml's own {}", SET_WATCH.to_string_lossy()),
+        return log::warn!("cannot find ggml's own {}", SET_WATCH.to_string_lossy());
+    };
+    let calls = ggml.tensor.filter(|_| wanted);
+    let chain = calls.and_then(|calls| catch_unwind(|| chained(sched, calls, callback, data)).ok().flatten());
+    match chain {
+        // SAFETY: the program's own call, with a callback and a pointer that belong together.
+        Some(chain) => unsafe { (ggml.set_watch)(sched, Some(watch), chain) },
+        // SAFETY: the program's own call.
+        None => unsafe { (ggml.set_watch)(sched, callback, data) },
     }
 }
 
@@ -163,11 +162,7 @@ fn find() -> Option<Ggml> {
     let mut address = unsafe { libc::dlsym(libc::RTLD_NEXT, SET_WATCH.as_ptr()) };
     if address.is_null() {
         // A library that was loaded for its loader alone.
-        // SAFETY: the callback has the type that is asked for, and `address` outlives the call.
-        unsafe { libc::dl_iterate_phdr(Some(visit), (&raw mut address).cast()) };
-    }
-    if address.is_null() {
-        return None;
+        address = loaded().iter().find_map(|name| symbol(opened(name)?, SET_WATCH).filter(|&found| found != ours()))?;
     }
     let tensor = library_of(address).and_then(|library| {
         // SAFETY: ggml's functions of these names have these types (ggml.h, ggml-backend.h).
@@ -216,43 +211,47 @@ fn symbol(library: *mut c_void, name: &CStr) -> Option<*mut c_void> {
     (!address.is_null()).then_some(address)
 }
 
+/// What the program finds under the name.
+fn ours() -> *mut c_void {
+    ggml_backend_sched_set_eval_callback as *const () as *mut c_void
+}
+
 /// A handle of the loaded library that `address` lies in.
 fn library_of(address: *const c_void) -> Option<*mut c_void> {
     let mut info = std::mem::MaybeUninit::<libc::Dl_info>::uninit();
     // SAFETY: dladdr fills `info` in when it gives a number other than 0; the name is the loader's.
-    unsafe {
+    let name = unsafe {
         if libc::dladdr(address, info.as_mut_ptr()) == 0 {
             return None;
         }
-        opened(info.assume_init().dli_fname)
-    }
+        CStr::from_ptr(info.assume_init().dli_fname)
+    };
+    opened(name)
 }
 
-/// # Safety
-/// `name` is null or ends with a NUL.
-unsafe fn opened(name: *const c_char) -> Option<*mut c_void> {
-    // SAFETY: the caller's promise; nothing is loaded that is not loaded already.
-    let handle = unsafe { libc::dlopen(name, libc::RTLD_LAZY | libc::RTLD_NOLOAD) };
+/// A handle of a library, if it is loaded.
+fn opened(name: &CStr) -> Option<*mut c_void> {
+    // SAFETY: a name that ends with a NUL; nothing is loaded that is not loaded already.
+    let handle = unsafe { libc::dlopen(name.as_ptr(), libc::RTLD_LAZY | libc::RTLD_NOLOAD) };
     (!handle.is_null()).then_some(handle)
 }
 
-/// Looks into one loaded library; ends the walk when it has the symbol.
-unsafe extern "C" fn visit(info: *mut libc::dl_phdr_info, _size: usize, found: *mut c_void) -> c_int {
-    // SAFETY: the loader's own name of a library, or an empty one for the program.
-    let address = unsafe {
-        let name = (*info).dlpi_name;
-        if name.is_null() || *name == 0 {
-            return 0;
+/// The names of all loaded libraries. They are opened afterwards: the walk holds a lock of the loader that
+/// another thread's dlopen waits for while it holds the one that dlopen takes first.
+fn loaded() -> Vec<CString> {
+    unsafe extern "C" fn visit(info: *mut libc::dl_phdr_info, _size: usize, names: *mut c_void) -> c_int {
+        // SAFETY: the loader's own name of a library, or an empty one for the program; the walk's last
+        // argument is the list below.
+        let (name, names) = unsafe { ((*info).dlpi_name, &mut *names.cast::<Vec<CString>>()) };
+        if !name.is_null() {
+            // SAFETY: as above.
+            names.push(unsafe { CStr::from_ptr(name) }.to_owned());
         }
-        opened(name).and_then(|library| symbol(library, SET_WATCH))
-    };
-    let ours = ggml_backend_sched_set_eval_callback as *const () as *mut c_void;
-    match address.filter(|&address| address != ours) {
-        Some(address) => {
-            // SAFETY: `find` passes a place for the address.
-            unsafe { *found.cast::<*mut c_void>() = address };
-            1
-        }
-        None => 0,
+        0
     }
+    let mut names: Vec<CString> = Vec::new();
+    // SAFETY: the callback has the type that is asked for, and the list outlives the call.
+    unsafe { libc::dl_iterate_phdr(Some(visit), (&raw mut names).cast()) };
+    names.retain(|name| !name.is_empty());
+    names
 }
