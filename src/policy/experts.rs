@@ -8,9 +8,8 @@
 //! The edges between slices are kept while any slice is: a page, for which another read would be due
 //! with each of its two neighbours.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
-use super::fifo::Fifo;
 use super::{BlockId, BlockTable, State};
 
 /// After this many uses (of any slice) an old use counts half.
@@ -38,7 +37,7 @@ pub(super) struct Experts {
     at: HashMap<BlockId, usize>,
     heat: HashMap<BlockId, Heat>,
     held_bytes: u64,
-    edges: Fifo,
+    edges: HashSet<BlockId>,
     clock: u64,
     hand: usize,
     /// The router's choices are heard.
@@ -48,11 +47,11 @@ pub(super) struct Experts {
 impl Experts {
     /// Frame bytes of the held slices and edges together.
     pub fn bytes(&self) -> u64 {
-        self.held_bytes + self.edges.bytes()
+        self.held_bytes + self.edges.len() as u64 * u64::from(EDGE_BYTES)
     }
 
     pub fn contains(&self, id: BlockId) -> bool {
-        self.at.contains_key(&id) || self.edges.contains(id)
+        self.at.contains_key(&id) || self.edges.contains(&id)
     }
 
     /// Whether the router's choices are heard: what is read is then sure to be touched.
@@ -100,7 +99,8 @@ impl Experts {
             return;
         }
         if is_edge(table, id) {
-            return self.edges.push(table, id);
+            self.edges.insert(id);
+            return;
         }
         self.at.insert(id, self.held.len());
         self.held.push(id);
@@ -108,7 +108,7 @@ impl Experts {
     }
 
     pub fn remove(&mut self, table: &BlockTable, id: BlockId) -> bool {
-        let Some(at) = self.at.remove(&id) else { return self.edges.remove(table, id) };
+        let Some(at) = self.at.remove(&id) else { return self.edges.remove(&id) };
         self.held.swap_remove(at);
         if let Some(&moved) = self.held.get(at) {
             self.at.insert(moved, at);
@@ -129,7 +129,7 @@ impl Experts {
         // Anywhere: what is looked at is to be a fair sample (Knuth's multiplicative hash).
         let seed = self.clock.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32;
         let Some(start) = (seed as usize).checked_rem(count) else {
-            return self.edges.oldest_evictable(table, 0);
+            return self.edges.iter().copied().find(|&id| table.is_evictable(id));
         };
         let is_new = |id| self.heat.get(&id).is_some_and(|heat| self.clock - heat.last < IN_USE);
         (0..count)
@@ -157,5 +157,5 @@ impl Experts {
 }
 
 fn is_edge(table: &BlockTable, id: BlockId) -> bool {
-    table.block(id).frame_bytes <= EDGE_BYTES
+    table.block(id).frame_bytes == EDGE_BYTES
 }
