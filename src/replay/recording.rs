@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::ops::Range;
 
 use crate::pager::blocks::block_bytes;
-use crate::pager::region::PAGE;
+use crate::pager::region::{HUGE, PAGE};
 use crate::policy::{Block, BlockId, Touch};
 use crate::trace::{Event, Item, Record, View};
 
@@ -94,10 +94,11 @@ impl Reading {
         let index = recording.views.len();
         let first = recording.blocks.len();
         let mut numbers = Vec::with_capacity(view.blocks.len());
+        let is_fine = view.blocks.iter().all(|block| (block.frame_bytes as usize) < HUGE);
         for block in &view.blocks {
-            let unit = block_bytes(block.role) as u64;
+            let unit = if is_fine { block_bytes(block.role) as u64 } else { u64::from(block.frame_bytes) };
             match recording.blocks[first..].last_mut() {
-                Some(last) if last.role == block.role && last.offset / unit == block.offset / unit => {
+                Some(last) if is_fine && last.role == block.role && last.offset / unit == block.offset / unit => {
                     last.len = (block.offset + u64::from(block.len) - last.offset) as u32;
                 }
                 _ => recording.blocks.push(Block { view: index as u32, frame_bytes: unit as u32, ..*block }),

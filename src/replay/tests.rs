@@ -169,6 +169,7 @@ fn cycles_are_found_in_the_order() {
 }
 
 const SLICE: u32 = 256 << 10;
+const PAGE: u32 = 4096;
 
 /// 400 cyclic blocks; behind the first 200 of them each cycle touches a part of three experts of four blocks, and
 /// before all of them a row.
@@ -314,6 +315,20 @@ fn fine_grains_are_joined_to_the_pagers_blocks() {
     let blocks =
         |workload: &Workload| -> Vec<BlockId> { workload.cycles[0].steps.iter().map(|step| step.block).collect() };
     assert_eq!(blocks(&fine), blocks(&coarse));
+}
+
+#[test]
+fn slices_and_their_edges_stay_as_they_are() {
+    let order: Vec<BlockId> = (0..100).collect();
+    let mut program = Program::cyclic(order.clone(), &order, 6);
+    let mut offset = 100 * FRAME;
+    for len in [SLICE + PAGE, PAGE, SLICE, PAGE, SLICE + PAGE] {
+        let frame_bytes = if len == PAGE { PAGE } else { SLICE + PAGE };
+        program.blocks.push(Block { view: 0, offset, len, frame_bytes, role: Role::Expert { layer: 0 } });
+        offset += u64::from(len);
+    }
+    let (_, log) = program.run(&mut Demand::default(), 60 * FRAME, 1);
+    assert_eq!(Workload::new(&read(log), 2).unwrap().blocks, program.blocks);
 }
 
 #[test]
