@@ -28,7 +28,6 @@ pub mod replicas;
 pub mod rescue;
 pub mod signals;
 pub mod slice;
-
 pub mod source;
 pub mod trace;
 pub mod tuner;

@@ -25,8 +25,8 @@ const CHUNK_SLOTS: usize = 256;
 /// Memory that is prepared ahead of its use, in bytes: enough for every processor to zero some while
 /// the pager thread submits what it has.
 const AHEAD_BYTES: usize = 16 << 20;
-/// A slot's number: the class in the upper bits.
-const CLASS_SHIFT: u32 = 26;
+/// A slot's number: the class in the upper bits. A mixture of experts may bring two dozen sizes.
+const CLASS_SHIFT: u32 = 24;
 
 struct Class {
     slot_bytes: usize,
