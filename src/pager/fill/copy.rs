@@ -11,7 +11,7 @@ use rustix::mm::Advice;
 
 use super::super::region::{HUGE, Region, advise, is_resident};
 use super::super::uffd::{Track, Uffd};
-use super::pool::Pool;
+use super::pool::{Ground, Pool};
 use super::{Fill, Frame, Place, until_done};
 use crate::config::FillRung;
 
@@ -19,6 +19,15 @@ use crate::config::FillRung;
 pub struct Copy {
     uffd: Arc<Uffd>,
     pool: Pool,
+}
+
+/// Memory that nothing is moved to.
+struct Plain;
+
+impl Ground for Plain {
+    fn reserved(&self, _chunk: Range<usize>) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 impl Copy {
@@ -42,7 +51,7 @@ impl Fill for Copy {
     fn close(&mut self, _range: Range<usize>) {}
 
     fn acquire(&mut self, place: &Place) -> io::Result<Frame> {
-        let slot = self.pool.take_full(place.frame_bytes, |_| Ok(()))?;
+        let slot = self.pool.take_full(place.frame_bytes, &Plain)?;
         Ok(Frame { addr: self.pool.addr(slot), slot })
     }
 

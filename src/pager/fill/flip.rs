@@ -18,7 +18,7 @@ use rustix::mm::Advice;
 
 use super::super::region::{HUGE, Region, advise, advise_huge, collapse, is_resident, page_ceil};
 use super::super::uffd::{Track, Uffd, feature};
-use super::pool::Pool;
+use super::pool::{Ground, Pool};
 use super::{Fill, Frame, Place, until_done};
 use crate::config::FillRung;
 
@@ -43,15 +43,14 @@ impl Flip {
     }
 
     fn empty_slot(&mut self, bytes: usize) -> io::Result<u32> {
-        let uffd = &self.uffd;
-        self.pool.take_empty(bytes, |chunk| uffd.register(chunk, Track::MoveTarget))
+        self.pool.take_empty(bytes, &*self.uffd)
     }
 
     /// Moves the block's pages out of the view into a free slot.
     fn take_out(&mut self, place: &Place) -> io::Result<u32> {
         let slot = self.empty_slot(slot_bytes(place))?;
         let to = self.pool.addr(slot);
-        match until_done(place.len, |done| self.uffd.move_pages(to + done, place.addr + done, place.len - done)) {
+        match self.uffd.carry(to, place.addr, place.len) {
             Ok(()) => Ok(slot),
             Err((_, error)) => {
                 // Part of the block may lie in the slot, part in the view.
@@ -59,6 +58,20 @@ impl Flip {
                 Err(error)
             }
         }
+    }
+}
+
+impl Ground for Uffd {
+    fn reserved(&self, chunk: Range<usize>) -> io::Result<()> {
+        self.register(chunk, Track::MoveTarget)
+    }
+
+    fn carries(&self) -> bool {
+        true
+    }
+
+    fn carry(&self, to: usize, from: usize, len: usize) -> Result<(), (usize, io::Error)> {
+        until_done(len, |done| self.move_pages(to + done, from + done, len - done))
     }
 }
 
@@ -87,17 +100,14 @@ impl Fill for Flip {
         if place.len == place.frame_bytes {
             self.latest_bytes = place.frame_bytes;
         }
-        let uffd = &self.uffd;
-        let mut take = |bytes| self.pool.take_full(bytes, |chunk| uffd.register(chunk, Track::MoveTarget));
+        let mut take = |bytes| self.pool.take_full(bytes, &*self.uffd);
         // Without room for slots of that size one of the frame's size does.
         let slot = take(slot_bytes(place)).or_else(|_| take(place.frame_bytes))?;
         Ok(Frame { addr: self.pool.addr(slot), slot })
     }
 
     fn install(&mut self, place: &Place, frame: Frame) -> io::Result<()> {
-        let moved =
-            until_done(place.len, |done| self.uffd.move_pages(place.addr + done, frame.addr + done, place.len - done));
-        let Err((moved_bytes, _)) = moved else {
+        let Err((moved_bytes, _)) = self.uffd.carry(place.addr, frame.addr, place.len) else {
             if self.pool.slot_bytes(frame.slot) == slot_bytes(place) {
                 self.pool.put_empty(frame.slot);
             } else {
@@ -155,9 +165,8 @@ impl Fill for Flip {
     fn prepare(&mut self, room_bytes: u64) {
         self.pool.grant(room_bytes);
         if self.latest_bytes >= PREPARED_MIN_BYTES {
-            let uffd = &self.uffd;
             // Refused here, it is refused where it is needed, and reported there.
-            let _ = self.pool.prepare(self.latest_bytes, |chunk| uffd.register(chunk, Track::MoveTarget));
+            let _ = self.pool.prepare(self.latest_bytes, &*self.uffd);
         }
     }
 

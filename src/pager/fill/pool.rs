@@ -8,9 +8,13 @@
 //! Where it is known that more memory will be wanted, slots are [prepared](Pool::prepare) by threads
 //! beside the pager's.
 //!
-//! Invariants: a slot is in exactly one of `full`, `empty`, with the threads that prepare it, or in a
-//! block's hands; slots in hand have memory. A slot that is being prepared counts as spare memory.
-//! The sum of all memory grows only by what has been [granted](Pool::grant).
+//! Single pages are as good in one slot as in another: where a slot smaller than a huge page is wanted
+//! and only slots of other sizes have memory, their pages are [carried](Ground::carry) over. Fresh memory
+//! costs ten to a hundred times as much, for it is zeroed.
+//!
+//! Invariants: a slot is in exactly one of `full`, `empty`, with the threads that prepare it, the
+//! remnant, or in a block's hands; slots in hand have memory. A slot that is being prepared counts as
+//! spare memory. The sum of all memory grows only by what has been [granted](Pool::grant).
 
 use std::io;
 use std::ops::Range;
@@ -28,6 +32,29 @@ const AHEAD_BYTES: usize = 16 << 20;
 /// A slot's number: the class in the upper bits. A mixture of experts may bring two dozen sizes.
 const CLASS_SHIFT: u32 = 24;
 
+/// What a rung does with the pool's address space.
+pub trait Ground {
+    /// A chunk of address space was reserved and is going to be used.
+    ///
+    /// # Errors
+    /// It cannot be used.
+    fn reserved(&self, chunk: Range<usize>) -> io::Result<()>;
+
+    /// Whether [`Ground::carry`] works.
+    fn carries(&self) -> bool {
+        false
+    }
+
+    /// Moves `len` bytes of single pages from `from` to the hole at `to`.
+    ///
+    /// # Errors
+    /// How many bytes were moved, and why not more.
+    fn carry(&self, to: usize, from: usize, len: usize) -> Result<(), (usize, io::Error)> {
+        let _ = (to, from, len);
+        Err((0, io::ErrorKind::Unsupported.into()))
+    }
+}
+
 struct Class {
     slot_bytes: usize,
     chunks: Vec<Region>,
@@ -38,6 +65,11 @@ struct Class {
 }
 
 impl Class {
+    /// Its memory is single pages.
+    fn is_small(&self) -> bool {
+        !self.slot_bytes.is_multiple_of(HUGE)
+    }
+
     fn range(&self, index: u32) -> Range<usize> {
         let (chunk, slot) = (index as usize / CHUNK_SLOTS, index as usize % CHUNK_SLOTS);
         let start = self.chunks[chunk].start() + slot * self.slot_bytes;
@@ -51,6 +83,8 @@ pub struct Pool {
     // Dropped first: it waits until nobody prepares slots.
     fresh: Option<Fresh>,
     classes: Vec<Class>,
+    /// A slot that pages were carried out of, and the part of it that still has memory.
+    remnant: Option<(u32, Range<usize>)>,
     spare_bytes: u64,
     room_bytes: u64,
 }
@@ -68,7 +102,7 @@ impl Pool {
 
     /// The address of a slot.
     pub fn addr(&self, slot: u32) -> usize {
-        self.class_of(slot).range(slot & ((1 << CLASS_SHIFT) - 1)).start
+        self.range(slot).start
     }
 
     /// From now on memory of `room_bytes` may be added to what there is.
@@ -76,14 +110,13 @@ impl Pool {
         self.room_bytes = room_bytes;
     }
 
-    /// A slot with memory: a spare one, else one with fresh memory. Beyond what is granted, spare memory
-    /// of other classes is then freed so that the sum does not grow while there is any. `on_chunk` sees
-    /// each new chunk of address space before its first use.
-    pub fn take_full(
-        &mut self,
-        slot_bytes: usize,
-        on_chunk: impl FnMut(Range<usize>) -> io::Result<()>,
-    ) -> io::Result<u32> {
+    /// A slot with memory: a spare one, else one with pages of spare slots of other sizes, else one with
+    /// fresh memory. Beyond what is granted, spare memory of other classes is then freed so that the sum
+    /// does not grow while there is any.
+    ///
+    /// # Errors
+    /// There is no memory.
+    pub fn take_full(&mut self, slot_bytes: usize, ground: &impl Ground) -> io::Result<u32> {
         let class = self.class_index(slot_bytes);
         self.collect();
         loop {
@@ -96,38 +129,86 @@ impl Pool {
                 break;
             }
         }
-        let slot = self.take_empty(slot_bytes, on_chunk)?;
-        let range = self.classes[class].range(slot & ((1 << CLASS_SHIFT) - 1));
+        let slot = self.take_empty(slot_bytes, ground)?;
+        let range = self.range(slot);
+        let carried_bytes =
+            if self.classes[class].is_small() && ground.carries() { self.gather(range.clone(), ground) } else { 0 };
+        let fresh = range.start + carried_bytes..range.end;
+        if fresh.is_empty() {
+            return Ok(slot);
+        }
+        let fresh_bytes = fresh.len() as u64;
         // Kernels before 5.14 do not know this advice; their memory comes with the first touch.
-        match populate(range) {
+        match populate(fresh) {
             Err(error) if error.raw_os_error() != Some(libc::EINVAL) => {
+                self.retire(slot);
                 self.put_empty(slot);
                 Err(error)
             }
             _ => {
                 // Not before it is sure that fresh memory can be had.
-                let excess = (slot_bytes as u64).saturating_sub(self.room_bytes);
-                self.room_bytes = self.room_bytes.saturating_sub(slot_bytes as u64);
+                let excess = fresh_bytes.saturating_sub(self.room_bytes);
+                self.room_bytes = self.room_bytes.saturating_sub(fresh_bytes);
                 self.free_down_to(self.spare_bytes.saturating_sub(excess));
                 Ok(slot)
             }
         }
     }
 
+    /// Carries spare single pages into the hole `to`; gives how many bytes of it have memory then.
+    fn gather(&mut self, to: Range<usize>, ground: &impl Ground) -> usize {
+        let mut at = to.start;
+        while at < to.end {
+            let Some((slot, from)) = self.remnant.take().or_else(|| self.take_small()) else { break };
+            let len = from.len().min(to.end - at);
+            let carried = ground.carry(at, from.start, len);
+            let done = carried.as_ref().map_or_else(|(bytes, _)| *bytes, |()| len);
+            at += done;
+            self.spare_bytes -= done as u64;
+            let rest = from.start + done..from.end;
+            if carried.is_err() {
+                // Somebody pins it: freed when the pin goes.
+                self.spare_bytes -= rest.len() as u64;
+                self.retire(slot);
+            }
+            if carried.is_err() || rest.is_empty() {
+                self.put_empty(slot);
+            } else {
+                self.remnant = Some((slot, rest));
+            }
+        }
+        at - to.start
+    }
+
+    /// A spare slot of single pages, of the class that has most of them, as a remnant: still counted.
+    fn take_small(&mut self) -> Option<(u32, Range<usize>)> {
+        loop {
+            let small = self.classes.iter_mut().enumerate().filter(|(_, class)| class.is_small());
+            let (at, most) = small.max_by_key(|(_, class)| class.full.len() * class.slot_bytes)?;
+            if let Some(index) = most.full.pop() {
+                let slot = slot_number(at, index);
+                return Some((slot, self.range(slot)));
+            }
+            let is_coming = self.classes.iter().any(|class| class.is_small() && class.pending > 0);
+            if !is_coming || !self.wait() {
+                return None;
+            }
+        }
+    }
+
     /// Has memory made ready for slots of `slot_bytes`, within what is granted.
-    pub fn prepare(
-        &mut self,
-        slot_bytes: usize,
-        mut on_chunk: impl FnMut(Range<usize>) -> io::Result<()>,
-    ) -> io::Result<()> {
+    ///
+    /// # Errors
+    /// There is no address space.
+    pub fn prepare(&mut self, slot_bytes: usize, ground: &impl Ground) -> io::Result<()> {
         self.collect();
         let class = self.class_index(slot_bytes);
         while self.room_bytes >= slot_bytes as u64 && self.ahead_bytes(class) + slot_bytes <= AHEAD_BYTES {
             if !self.fresh.get_or_insert_with(Fresh::start).is_there() {
                 break;
             }
-            let slot = self.take_empty(slot_bytes, &mut on_chunk)?;
-            let range = self.class_of(slot).range(slot & ((1 << CLASS_SHIFT) - 1));
+            let slot = self.take_empty(slot_bytes, ground)?;
+            let range = self.range(slot);
             if let Some(fresh) = &mut self.fresh {
                 fresh.ask(slot, range);
             }
@@ -171,11 +252,10 @@ impl Pool {
     }
 
     /// A slot without memory.
-    pub fn take_empty(
-        &mut self,
-        slot_bytes: usize,
-        mut on_chunk: impl FnMut(Range<usize>) -> io::Result<()>,
-    ) -> io::Result<u32> {
+    ///
+    /// # Errors
+    /// There is no address space.
+    pub fn take_empty(&mut self, slot_bytes: usize, ground: &impl Ground) -> io::Result<u32> {
         let class = self.class_index(slot_bytes);
         let this = &mut self.classes[class];
         if let Some(index) = this.empty.pop() {
@@ -183,7 +263,7 @@ impl Pool {
         }
         let chunk = Region::reserve(CHUNK_SLOTS * slot_bytes, 0)?;
         advise_huge(chunk.range(), slot_bytes.is_multiple_of(HUGE))?;
-        on_chunk(chunk.range())?;
+        ground.reserved(chunk.range())?;
         let first = (this.chunks.len() * CHUNK_SLOTS) as u32;
         assert!(first + (CHUNK_SLOTS as u32) < 1 << CLASS_SHIFT, "slots of one class exhausted");
         this.chunks.push(chunk);
@@ -202,10 +282,9 @@ impl Pool {
         self.class_of_mut(slot).empty.push(slot & ((1 << CLASS_SHIFT) - 1));
     }
 
-    /// Frees the memory of a slot that is not to be used any more. Its address space stays reserved.
+    /// Frees the memory of a slot, which stays reserved.
     pub fn retire(&self, slot: u32) {
-        let range = self.class_of(slot).range(slot & ((1 << CLASS_SHIFT) - 1));
-        let _ = advise(range, Advice::LinuxDontNeed);
+        let _ = advise(self.range(slot), Advice::LinuxDontNeed);
     }
 
     /// Frees spare memory until at most `keep_bytes` of it are left, and takes back what was granted.
@@ -223,6 +302,13 @@ impl Pool {
     }
 
     fn free_full(&mut self, keep_bytes: u64) {
+        if self.spare_bytes > keep_bytes
+            && let Some((slot, rest)) = self.remnant.take()
+        {
+            self.spare_bytes -= rest.len() as u64;
+            self.retire(slot);
+            self.put_empty(slot);
+        }
         for class in &mut self.classes {
             while self.spare_bytes > keep_bytes {
                 let Some(index) = class.full.pop() else { break };
@@ -242,6 +328,10 @@ impl Pool {
         })
     }
 
+    fn range(&self, slot: u32) -> Range<usize> {
+        self.class_of(slot).range(slot & ((1 << CLASS_SHIFT) - 1))
+    }
+
     fn class_of(&self, slot: u32) -> &Class {
         &self.classes[(slot >> CLASS_SHIFT) as usize]
     }
@@ -256,80 +346,5 @@ fn slot_number(class: usize, index: u32) -> u32 {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::pager::region::{PAGE, is_resident};
-
-    fn any_chunk(_: Range<usize>) -> io::Result<()> {
-        Ok(())
-    }
-
-    fn prepared(room_bytes: u64) -> Pool {
-        let mut pool = Pool::default();
-        pool.grant(room_bytes);
-        pool.prepare(HUGE, any_chunk).unwrap();
-        pool
-    }
-
-    #[test]
-    fn slots_are_prepared_within_the_room_and_the_lookahead() {
-        let mut pool = prepared(3 * HUGE as u64 + 1);
-        assert_eq!(pool.spare_bytes(), 3 * HUGE as u64);
-        for _ in 0..2 {
-            pool.grant(u64::MAX);
-            pool.prepare(HUGE, any_chunk).unwrap();
-            assert_eq!(pool.spare_bytes(), AHEAD_BYTES as u64);
-        }
-    }
-
-    #[test]
-    fn a_prepared_slot_has_memory_and_is_taken_before_any_other() {
-        let mut pool = prepared(2 * HUGE as u64);
-        for left in [1, 0] {
-            let slot = pool.take_full(HUGE, any_chunk).unwrap();
-            assert!(is_resident(pool.addr(slot)) && is_resident(pool.addr(slot) + HUGE - PAGE));
-            assert_eq!(pool.spare_bytes(), left * HUGE as u64);
-        }
-        assert!(pool.cpu_ns() > 0);
-        let fresh = pool.take_full(HUGE, any_chunk).unwrap();
-        assert_eq!(pool.spare_bytes(), 0);
-        pool.put_full(fresh);
-        assert_eq!(pool.spare_bytes(), HUGE as u64);
-    }
-
-    #[test]
-    fn an_empty_slot_is_none_that_is_being_prepared() {
-        let mut pool = prepared(u64::MAX);
-        let empty = pool.take_empty(HUGE, any_chunk).unwrap();
-        for _ in 0..AHEAD_BYTES / HUGE {
-            assert_ne!(pool.take_full(HUGE, any_chunk).unwrap(), empty);
-        }
-        assert!(!is_resident(pool.addr(empty)));
-    }
-
-    #[test]
-    fn what_is_prepared_is_freed_as_well() {
-        let mut pool = prepared(u64::MAX);
-        pool.free_spare(HUGE as u64);
-        assert_eq!(pool.spare_bytes(), HUGE as u64);
-        pool.prepare(HUGE, any_chunk).unwrap();
-        assert_eq!(pool.spare_bytes(), HUGE as u64, "nothing is granted any more");
-        pool.free_spare(0);
-        assert_eq!(pool.spare_bytes(), 0);
-        let empty = pool.take_empty(HUGE, any_chunk).unwrap();
-        assert!(!is_resident(pool.addr(empty)));
-    }
-
-    #[test]
-    fn another_size_neither_waits_for_what_is_prepared_nor_frees_it_while_there_is_room() {
-        let small = HUGE / 8;
-        let mut pool = prepared(2 * HUGE as u64 + 2 * small as u64);
-        for _ in 0..2 {
-            pool.take_full(small, any_chunk).unwrap();
-            assert_eq!(pool.spare_bytes(), 2 * HUGE as u64);
-        }
-        // The room is used up: the sum of all memory may not grow by a third one.
-        pool.take_full(small, any_chunk).unwrap();
-        assert_eq!(pool.spare_bytes(), HUGE as u64);
-    }
-}
+#[path = "pool_tests.rs"]
+mod tests;

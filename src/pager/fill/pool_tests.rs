@@ -1,0 +1,175 @@
+//! Tests of the pool.
+
+use super::*;
+use crate::pager::region::{PAGE, is_resident};
+
+/// Plain memory.
+struct Plain;
+
+impl Ground for Plain {
+    fn reserved(&self, _: Range<usize>) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Where pages are carried by copying; those at or above the limit are pinned.
+struct Carrying(usize);
+
+impl Ground for Carrying {
+    fn reserved(&self, _: Range<usize>) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn carries(&self) -> bool {
+        true
+    }
+
+    fn carry(&self, to: usize, from: usize, len: usize) -> Result<(), (usize, io::Error)> {
+        assert!(!is_resident(to) && is_resident(from + len - PAGE));
+        let done = len.min(self.0.saturating_sub(from));
+        // SAFETY: slots of the pool that nobody else uses.
+        unsafe { std::ptr::copy_nonoverlapping(from as *const u8, to as *mut u8, done) };
+        advise(from..from + done, Advice::LinuxDontNeed).unwrap();
+        if done == len { Ok(()) } else { Err((done, io::Error::from_raw_os_error(libc::EBUSY))) }
+    }
+}
+
+/// A pool with one spare slot of each size, every page of which begins with its number.
+fn with_spare(sizes: &[usize]) -> Pool {
+    let mut pool = Pool::default();
+    let slots: Vec<u32> = sizes.iter().map(|&bytes| pool.take_full(bytes, &Plain).unwrap()).collect();
+    for (slot, page) in slots.iter().flat_map(|&slot| pool.range(slot).step_by(PAGE)).zip(1u64..) {
+        // SAFETY: a page of a slot in hand.
+        unsafe { *(slot as *mut u64) = page };
+    }
+    slots.into_iter().for_each(|slot| pool.put_full(slot));
+    pool
+}
+
+fn pages(pool: &Pool, slot: u32) -> Vec<u64> {
+    // SAFETY: pages of a slot in hand.
+    pool.range(slot).step_by(PAGE).map(|page| unsafe { *(page as *const u64) }).collect()
+}
+
+fn prepared(room_bytes: u64) -> Pool {
+    let mut pool = Pool::default();
+    pool.grant(room_bytes);
+    pool.prepare(HUGE, &Plain).unwrap();
+    pool
+}
+
+#[test]
+fn slots_are_prepared_within_the_room_and_the_lookahead() {
+    let mut pool = prepared(3 * HUGE as u64 + 1);
+    assert_eq!(pool.spare_bytes(), 3 * HUGE as u64);
+    for _ in 0..2 {
+        pool.grant(u64::MAX);
+        pool.prepare(HUGE, &Plain).unwrap();
+        assert_eq!(pool.spare_bytes(), AHEAD_BYTES as u64);
+    }
+}
+
+#[test]
+fn a_prepared_slot_has_memory_and_is_taken_before_any_other() {
+    let mut pool = prepared(2 * HUGE as u64);
+    for left in [1, 0] {
+        let slot = pool.take_full(HUGE, &Plain).unwrap();
+        assert!(is_resident(pool.addr(slot)) && is_resident(pool.addr(slot) + HUGE - PAGE));
+        assert_eq!(pool.spare_bytes(), left * HUGE as u64);
+    }
+    assert!(pool.cpu_ns() > 0);
+    let fresh = pool.take_full(HUGE, &Plain).unwrap();
+    assert_eq!(pool.spare_bytes(), 0);
+    pool.put_full(fresh);
+    assert_eq!(pool.spare_bytes(), HUGE as u64);
+}
+
+#[test]
+fn an_empty_slot_is_none_that_is_being_prepared() {
+    let mut pool = prepared(u64::MAX);
+    let empty = pool.take_empty(HUGE, &Plain).unwrap();
+    for _ in 0..AHEAD_BYTES / HUGE {
+        assert_ne!(pool.take_full(HUGE, &Plain).unwrap(), empty);
+    }
+    assert!(!is_resident(pool.addr(empty)));
+}
+
+#[test]
+fn what_is_prepared_is_freed_as_well() {
+    let mut pool = prepared(u64::MAX);
+    pool.free_spare(HUGE as u64);
+    assert_eq!(pool.spare_bytes(), HUGE as u64);
+    pool.prepare(HUGE, &Plain).unwrap();
+    assert_eq!(pool.spare_bytes(), HUGE as u64, "nothing is granted any more");
+    pool.free_spare(0);
+    assert_eq!(pool.spare_bytes(), 0);
+    let empty = pool.take_empty(HUGE, &Plain).unwrap();
+    assert!(!is_resident(pool.addr(empty)));
+}
+
+#[test]
+fn another_size_neither_waits_for_what_is_prepared_nor_frees_it_while_there_is_room() {
+    let small = HUGE / 8;
+    let mut pool = prepared(2 * HUGE as u64 + 2 * small as u64);
+    for _ in 0..2 {
+        pool.take_full(small, &Plain).unwrap();
+        assert_eq!(pool.spare_bytes(), 2 * HUGE as u64);
+    }
+    // The room is used up: the sum of all memory may not grow by a third one.
+    pool.take_full(small, &Plain).unwrap();
+    assert_eq!(pool.spare_bytes(), HUGE as u64);
+}
+
+#[test]
+fn pages_of_other_sizes_are_carried_over() {
+    let mut pool = with_spare(&[5 * PAGE, 2 * PAGE]);
+    let slot = pool.take_full(3 * PAGE, &Carrying(usize::MAX)).unwrap();
+    assert_eq!(pages(&pool, slot), [1, 2, 3], "of the class that has most");
+    assert_eq!(pool.spare_bytes(), 4 * PAGE as u64);
+    let slot = pool.take_full(4 * PAGE, &Carrying(usize::MAX)).unwrap();
+    assert_eq!(pages(&pool, slot), [4, 5, 6, 7], "first what is left of the one before");
+    assert_eq!(pool.spare_bytes(), 0);
+    let slot = pool.take_full(PAGE, &Carrying(usize::MAX)).unwrap();
+    assert_eq!(pages(&pool, slot), [0], "fresh");
+    // The emptied slots are used again.
+    let slot = pool.take_empty(5 * PAGE, &Plain).unwrap();
+    assert!(!is_resident(pool.addr(slot)));
+}
+
+#[test]
+fn what_pages_are_missing_is_fresh_and_in_the_sum() {
+    let mut pool = with_spare(&[2 * PAGE]);
+    pool.grant(PAGE as u64);
+    let slot = pool.take_full(3 * PAGE, &Carrying(usize::MAX)).unwrap();
+    assert_eq!((pages(&pool, slot), pool.spare_bytes(), pool.room_bytes), (vec![1, 2, 0], 0, 0));
+}
+
+#[test]
+fn a_remnant_is_freed_as_well() {
+    let mut pool = with_spare(&[3 * PAGE]);
+    pool.take_full(PAGE, &Carrying(usize::MAX)).unwrap();
+    let rest = pool.remnant.clone().unwrap().1;
+    assert_eq!((rest.len(), pool.spare_bytes()), (2 * PAGE, 2 * PAGE as u64));
+    pool.free_spare(0);
+    assert_eq!(pool.spare_bytes(), 0);
+    assert!(!is_resident(rest.start) && pool.remnant.is_none());
+}
+
+#[test]
+fn pinned_pages_are_left_and_freed() {
+    let mut pool = with_spare(&[3 * PAGE]);
+    let first = pool.classes[0].range(pool.classes[0].full[0]).start;
+    let slot = pool.take_full(2 * PAGE, &Carrying(first + PAGE)).unwrap();
+    assert_eq!((pages(&pool, slot), pool.spare_bytes()), (vec![1, 0], 0));
+    assert!(!is_resident(first + 2 * PAGE));
+}
+
+#[test]
+fn huge_frames_are_neither_taken_apart_nor_made_of_pages() {
+    let mut pool = with_spare(&[HUGE, 3 * PAGE]);
+    pool.grant(u64::MAX);
+    pool.take_full(HUGE, &Carrying(0)).unwrap();
+    pool.take_full(HUGE, &Carrying(0)).unwrap();
+    pool.take_full(2 * PAGE, &Carrying(usize::MAX)).unwrap();
+    assert_eq!(pool.spare_bytes(), PAGE as u64);
+}
