@@ -69,6 +69,13 @@ impl Slices {
         slices
     }
 
+    /// All slices, expert by expert: the first of every layer, then the second.
+    pub fn by_expert(&self) -> impl Iterator<Item = &Slice> {
+        let mut families: Vec<(&(u32, u32), &Vec<u32>)> = self.siblings.iter().collect();
+        families.sort_unstable_by_key(|((layer, expert), _)| (*expert, *layer));
+        families.into_iter().flat_map(|(_, family)| family).map(|&index| &self.all[index as usize])
+    }
+
     /// Whether there is none.
     pub fn is_empty(&self) -> bool {
         self.all.is_empty()

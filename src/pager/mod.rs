@@ -168,7 +168,8 @@ impl Pager {
             );
         }
         let governor = elastic.then(|| Box::new(Governor::new(memory, model_bytes)));
-        let strategy = policy::chosen(self.settings.strategy);
+        let has_experts = pieces.iter().any(|piece| piece.expert.is_some());
+        let strategy = policy::chosen(self.settings.strategy, has_experts);
         log::info!(
             "strategy {strategy} for {} of weights: a pool of {} where {} of memory are left, {}",
             ByteSize(model_bytes),
@@ -182,7 +183,7 @@ impl Pager {
             file.add_copies(copies);
         }
         let kept = self.kept(&file, offset..offset + len as u64, &pieces);
-        if pieces.iter().any(|piece| piece.expert.is_some()) {
+        if has_experts {
             // Relaxed: the program computes with the view long after it has been made.
             self.has_experts.store(true, Ordering::Relaxed);
         }
@@ -297,7 +298,7 @@ impl Pager {
 
     /// Where the order of a view is kept, and what is kept there.
     fn kept(&self, file: &ModelFile, extent: std::ops::Range<u64>, pieces: &[blocks::Piece]) -> Option<Kept> {
-        let learns = matches!(policy::chosen(self.settings.strategy), Strategy::Learned | Strategy::Experts);
+        let learns = policy::learns(self.settings.strategy);
         let store = Store::of_user(|name| std::env::var_os(name)).filter(|_| learns && self.settings.order_cache)?;
         let key = Key::new(file, extent, pieces);
         let offsets = store.load(key).unwrap_or_default();

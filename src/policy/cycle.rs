@@ -22,6 +22,9 @@ const LIVE_TOUCHES: u64 = 128;
 /// Hints remembered at most: those of a layer's experts.
 const HINTS_MAX: usize = 1024;
 
+/// Reads in flight at most beside one that nobody has chosen: a chosen one must not wait long.
+const IDLE_READS: u32 = 2;
+
 /// What a touch asks of the policy around.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Touched {
@@ -78,9 +81,7 @@ impl Cycle {
         self.rows.drain_if(table, |id| ids.contains(&id));
         self.hints.retain(|id| !ids.contains(id));
         self.offered = self.offered.filter(|id| !ids.contains(id));
-        for id in ids.clone().filter(|&id| matches!(table.block(id).role, Role::Expert { .. })) {
-            self.experts.forget(table, id);
-        }
+        self.experts.forget(table, &ids);
         for stream in &mut self.streams {
             stream.remove(table, &ids);
         }
@@ -199,7 +200,7 @@ impl Cycle {
         }
     }
 
-    pub fn next_read(&mut self, table: &BlockTable) -> Option<BlockId> {
+    pub fn next_read(&mut self, table: &BlockTable, in_flight: u32) -> Option<BlockId> {
         let absent = |id: &BlockId| table.state(*id) == State::Absent;
         if !self.could_have_room(table) {
             return None;
@@ -207,8 +208,23 @@ impl Cycle {
         if let Some(id) = self.offered.filter(|id| absent(id) && self.is_listed(*id)) {
             return Some(id);
         }
-        self.offered = self.next_hint(table).or_else(|| self.next_in_order(table));
+        self.offered =
+            self.next_hint(table).or_else(|| self.next_in_order(table)).or_else(|| self.next_idle(table, in_flight));
         self.offered
+    }
+
+    /// An expert that nobody has chosen, for memory that is free while the drive has little to do.
+    fn next_idle(&mut self, table: &BlockTable, in_flight: u32) -> Option<BlockId> {
+        if in_flight >= IDLE_READS || self.touches == 0 {
+            return None;
+        }
+        let id = self.experts.next_idle(table)?;
+        let spare = self.plan.expert_bytes.checked_sub(self.experts.bytes() + self.mapped.expert_frame);
+        let is_free = table.has_room(id) && spare.is_some_and(|bytes| bytes >= u64::from(table.block(id).frame_bytes));
+        if is_free {
+            self.experts.expect(table, id);
+        }
+        is_free.then_some(id)
     }
 
     fn next_hint(&mut self, table: &BlockTable) -> Option<BlockId> {

@@ -7,10 +7,14 @@
 //!
 //! The edges between slices are kept while any slice is: a page, for which another read would be due
 //! with each of its two neighbours.
+//!
+//! While memory is free and the drive idle, slices are read that nobody has chosen yet: first those that
+//! an earlier run used most.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::ops::Range;
 
-use super::{BlockId, BlockTable, State};
+use super::{BlockId, BlockTable, Role, State};
 
 /// After this many uses (of any slice) an old use counts half.
 const HALF_LIFE_USES: f64 = 4096.0;
@@ -20,6 +24,13 @@ const SAMPLE: usize = 48;
 
 /// The newest blocks are in use, not evicted willingly: those of a layer's chosen experts.
 pub(super) const IN_USE: u64 = 192;
+
+/// Slices rearmed for each one that had to go: enough to know what is still used before its turn comes.
+const REARMS: u32 = 4;
+const REARMS_MAX: u32 = 64;
+
+/// What routers like has changed when there were so many uses more.
+const REVISION_USES: u64 = 4096;
 
 /// The size of an edge in bytes: a page.
 const EDGE_BYTES: u32 = 4096;
@@ -42,6 +53,13 @@ pub(super) struct Experts {
     hand: usize,
     /// The router's choices are heard.
     heard: bool,
+    /// Slices that may still be rearmed.
+    rearms: u32,
+    /// What may be read without being chosen, next first.
+    idle: VecDeque<BlockId>,
+    revision: u64,
+    /// The clock of the next revision.
+    revises_at: u64,
 }
 
 impl Experts {
@@ -83,7 +101,54 @@ impl Experts {
             self.clock += 1;
             let uses = self.warmth(id) + 1.0;
             self.heat.insert(id, Heat { uses, last: self.clock });
+            if self.clock >= self.revises_at.max(REVISION_USES) {
+                self.revision += 1;
+                self.revises_at = self.clock + (self.clock / 2).max(REVISION_USES);
+            }
         }
+    }
+
+    /// Slices `ids` may be read in that order when there is nothing better to do.
+    pub fn foresee(&mut self, ids: &[BlockId]) {
+        self.idle.extend(ids);
+    }
+
+    /// An earlier run liked `ids`, the first most.
+    pub fn recall(&mut self, table: &BlockTable, ids: &[BlockId]) {
+        for (rank, &id) in ids.iter().enumerate() {
+            let uses = 1.0 - rank as f64 / ids.len() as f64;
+            self.heat.entry(id).or_insert(Heat { uses, last: self.clock });
+        }
+        let is_near = |id: BlockId| (id as usize) < table.len() && is_edge(table, id) && is_expert(table, id);
+        let with_edges = |&id: &BlockId| {
+            [id.wrapping_sub(1), id, id + 1].into_iter().filter(move |&near| near == id || is_near(near))
+        };
+        let liked: VecDeque<BlockId> = ids.iter().flat_map(with_edges).collect();
+        self.idle = liked.into_iter().chain(std::mem::take(&mut self.idle)).collect();
+    }
+
+    /// Slices among `ids` that have been used, the most liked first.
+    pub fn liked(&self, ids: &Range<BlockId>) -> Vec<BlockId> {
+        let used = self.heat.iter().filter(|(id, heat)| ids.contains(id) && heat.uses > 0.0);
+        let mut liked: Vec<(f64, BlockId)> = used.map(|(&id, _)| (self.warmth(id), id)).collect();
+        liked.sort_unstable_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));
+        liked.into_iter().map(|(_, id)| id).collect()
+    }
+
+    /// A number that changes when [`Experts::liked`] has changed much; 0 while there is nothing to keep.
+    pub fn revision(&self) -> u64 {
+        self.revision
+    }
+
+    /// The next block to read without its being chosen.
+    pub fn next_idle(&mut self, table: &BlockTable) -> Option<BlockId> {
+        while let Some(&id) = self.idle.front() {
+            if table.state(id) == State::Absent && !self.contains(id) {
+                return Some(id);
+            }
+            self.idle.pop_front();
+        }
+        None
     }
 
     /// Takes `id` in before its touch: it is going to be read ahead, and is as new as if touched.
@@ -114,12 +179,16 @@ impl Experts {
             self.at.insert(moved, at);
         }
         self.held_bytes -= u64::from(table.block(id).frame_bytes);
+        self.rearms = (self.rearms + REARMS).min(REARMS_MAX);
         true
     }
 
-    pub fn forget(&mut self, table: &BlockTable, id: BlockId) {
-        self.remove(table, id);
-        self.heat.remove(&id);
+    pub fn forget(&mut self, table: &BlockTable, ids: &Range<BlockId>) {
+        self.idle.retain(|id| !ids.contains(id));
+        for id in ids.clone() {
+            self.remove(table, id);
+            self.heat.remove(&id);
+        }
     }
 
     /// A cold evictable slice, or an edge when there is no slice; with `newest_too` false, none of the
@@ -139,9 +208,9 @@ impl Experts {
             .min_by(|&a, &b| self.warmth(a).total_cmp(&self.warmth(b)))
     }
 
-    /// The next present slice whose touches are to be seen again.
+    /// The next present slice whose touches are to be seen again; none while none has to go.
     pub fn rearm(&mut self, table: &BlockTable) -> Option<BlockId> {
-        if self.heard {
+        if self.heard || self.rearms == 0 {
             return None;
         }
         for _ in 0..SAMPLE.min(self.held.len()) {
@@ -149,6 +218,7 @@ impl Experts {
             let id = self.held[self.hand];
             let idle = self.heat.get(&id).is_none_or(|heat| self.clock - heat.last >= IN_USE);
             if idle && table.state(id) == State::Present && !table.is_waited_for(id) {
+                self.rearms -= 1;
                 return Some(id);
             }
         }
@@ -156,6 +226,15 @@ impl Experts {
     }
 }
 
+/// Whether the expert block `id` lies between two slices.
 fn is_edge(table: &BlockTable, id: BlockId) -> bool {
     table.block(id).frame_bytes == EDGE_BYTES
 }
+
+fn is_expert(table: &BlockTable, id: BlockId) -> bool {
+    matches!(table.block(id).role, Role::Expert { .. })
+}
+
+#[cfg(test)]
+#[path = "experts_tests.rs"]
+mod tests;

@@ -11,7 +11,7 @@ use std::ops::Range;
 
 use super::cycle::Cycle;
 use super::learner::Learner;
-use super::recall::recalled;
+use super::recall::{recalled, recalled_experts};
 use super::window::Class;
 use super::{BlockId, BlockTable, Need, Placement, Policy, Role, State, Touch};
 
@@ -137,7 +137,7 @@ impl Costs {
 
 impl Policy for Learned {
     fn name(&self) -> &'static str {
-        if self.led_by_routers { "experts" } else { "learned" }
+        if self.led_by_routers && self.cycle.mapped.experts > 0 { "experts" } else { "learned" }
     }
 
     fn mapped(&mut self, table: &BlockTable, ids: Range<BlockId>, order: &[BlockId]) {
@@ -147,7 +147,16 @@ impl Policy for Learned {
         }
     }
 
+    fn experts(&mut self, _table: &BlockTable, slices: &[BlockId]) {
+        if self.led_by_routers {
+            self.cycle.experts.foresee(slices);
+        }
+    }
+
     fn recall(&mut self, table: &BlockTable, ids: Range<BlockId>, offsets: &[u64]) {
+        if self.led_by_routers {
+            self.cycle.experts.recall(table, &recalled_experts(table, &ids, offsets));
+        }
         let Some(at) = self.learners.iter().position(|(span, _)| *span == ids) else { return };
         let stream = &mut self.cycle.streams_mut()[at];
         let Some(order) = recalled(table, &stream.order, offsets) else { return };
@@ -157,13 +166,16 @@ impl Policy for Learned {
     }
 
     fn order_revision(&self, ids: &Range<BlockId>) -> u64 {
-        self.learners.iter().find(|(span, _)| span == ids).map_or(0, |(_, learner)| learner.revision)
+        let of_order = self.learners.iter().find(|(span, _)| span == ids).map_or(0, |(_, learner)| learner.revision);
+        of_order + self.cycle.experts.revision()
     }
 
     fn order(&self, table: &BlockTable, ids: Range<BlockId>) -> Vec<u64> {
         let streams = self.cycle.streams();
         let stream = streams.iter().find(|stream| stream.order.span() == ids);
-        stream.map_or_else(Vec::new, |stream| stream.order.ids().iter().map(|&id| table.block(id).offset).collect())
+        let cyclic = stream.map_or(&[][..], |stream| stream.order.ids());
+        let liked = self.cycle.experts.liked(&ids);
+        cyclic.iter().chain(&liked).map(|&id| table.block(id).offset).collect()
     }
 
     fn unmapped(&mut self, table: &BlockTable, ids: Range<BlockId>) {
@@ -215,8 +227,8 @@ impl Policy for Learned {
         if recording && table.block(id).role == Role::Cyclic { Placement::Stage } else { self.cycle.filled(table, id) }
     }
 
-    fn next_read(&mut self, table: &BlockTable, _in_flight: u32) -> Option<BlockId> {
-        self.cycle.next_read(table)
+    fn next_read(&mut self, table: &BlockTable, in_flight: u32) -> Option<BlockId> {
+        self.cycle.next_read(table, in_flight)
     }
 
     fn victim(&mut self, table: &BlockTable, _wanted: Option<BlockId>, need: Need) -> Option<BlockId> {

@@ -59,19 +59,29 @@ pub fn min_budget_bytes(table: &BlockTable) -> u64 {
     FRAMES_MIN * largest.iter().sum::<u64>()
 }
 
-/// The strategy that pages when `strategy` is asked for: `auto` learns.
-pub fn chosen(strategy: Strategy) -> Strategy {
-    if strategy == Strategy::Auto { Strategy::Learned } else { strategy }
+/// The strategy that pages a model when `strategy` is asked for: `auto` learns, and reads what routers
+/// choose where there are experts.
+pub fn chosen(strategy: Strategy, has_experts: bool) -> Strategy {
+    match strategy {
+        Strategy::Auto if has_experts => Strategy::Experts,
+        Strategy::Auto => Strategy::Learned,
+        other => other,
+    }
 }
 
 /// Whether the policy of `strategy` reads what routers choose.
 pub fn listens(strategy: Strategy) -> bool {
-    chosen(strategy) == Strategy::Experts
+    chosen(strategy, true) == Strategy::Experts
+}
+
+/// Whether the policy of `strategy` has an order to keep for the next start.
+pub fn learns(strategy: Strategy) -> bool {
+    listens(strategy) || strategy == Strategy::Learned
 }
 
 /// The policy of a strategy that pages.
 pub fn for_strategy(strategy: Strategy) -> Box<dyn Policy> {
-    match chosen(strategy) {
+    match chosen(strategy, true) {
         Strategy::Demand => Box::new(Demand::default()),
         Strategy::Learned => Box::new(Learned::default()),
         Strategy::Observe => Box::new(Observe::default()),
@@ -122,6 +132,12 @@ pub trait Policy: Send {
     /// occur twice: it is then worth twice as much to keep.
     fn mapped(&mut self, table: &BlockTable, ids: Range<BlockId>, order: &[BlockId]);
 
+    /// Blocks of expert slices among those just mapped, expert by expert: the order in which they may be
+    /// read while there is nothing better to do.
+    fn experts(&mut self, table: &BlockTable, slices: &[BlockId]) {
+        let _ = (table, slices);
+    }
+
     /// Takes the order that an earlier run learned for the view whose blocks are `ids`, just mapped:
     /// file offsets in bytes, possibly of another program's idea of the model.
     fn recall(&mut self, table: &BlockTable, ids: Range<BlockId>, offsets: &[u64]) {
@@ -136,7 +152,7 @@ pub trait Policy: Send {
     }
 
     /// The learned order of the view whose blocks are `ids`, as file offsets in bytes, for
-    /// [`Policy::recall`].
+    /// [`Policy::recall`]; behind it expert slices that were used, the most used first.
     fn order(&self, table: &BlockTable, ids: Range<BlockId>) -> Vec<u64> {
         let _ = (table, ids);
         Vec::new()

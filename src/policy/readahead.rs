@@ -47,8 +47,8 @@ impl Policy for Readahead {
         self.cycle.filled(table, id)
     }
 
-    fn next_read(&mut self, table: &BlockTable, _in_flight: u32) -> Option<BlockId> {
-        self.cycle.next_read(table)
+    fn next_read(&mut self, table: &BlockTable, in_flight: u32) -> Option<BlockId> {
+        self.cycle.next_read(table, in_flight)
     }
 
     fn victim(&mut self, table: &BlockTable, _wanted: Option<BlockId>, need: Need) -> Option<BlockId> {

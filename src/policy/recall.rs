@@ -1,5 +1,7 @@
 //! A stored order, as a view's blocks take it.
 
+use std::ops::Range;
+
 use super::order::Order;
 use super::{BlockId, BlockTable, Role};
 
@@ -8,14 +10,11 @@ use super::{BlockId, BlockTable, Role};
 /// behind the block that the prior puts before them: a stale order costs demand reads, never more.
 /// `None` when it says nothing about these blocks.
 pub(super) fn recalled(table: &BlockTable, prior: &Order, offsets: &[u64]) -> Option<Vec<BlockId>> {
-    let ids = prior.span();
+    let ids = &prior.span();
     let mut stored: Vec<BlockId> = Vec::with_capacity(offsets.len().min(ids.len()));
     let mut is_stored = vec![false; ids.len()];
     for &offset in offsets {
-        // Blocks of one view stand in file order.
-        let at = ids.start + partition_point(ids.len() as u32, |index| table.block(ids.start + index).offset < offset);
-        if at < ids.end
-            && table.block(at).offset == offset
+        if let Some(at) = block_at(table, ids, offset)
             && table.block(at).role == Role::Cyclic
             && !std::mem::replace(&mut is_stored[(at - ids.start) as usize], true)
         {
@@ -34,6 +33,18 @@ pub(super) fn recalled(table: &BlockTable, prior: &Order, offsets: &[u64]) -> Op
         }
     }
     Some(ring)
+}
+
+/// The expert slices among `ids` that begin at the file offsets `offsets`, in that order.
+pub(super) fn recalled_experts(table: &BlockTable, ids: &Range<BlockId>, offsets: &[u64]) -> Vec<BlockId> {
+    let stored = offsets.iter().filter_map(|&offset| block_at(table, ids, offset));
+    stored.filter(|&id| matches!(table.block(id).role, Role::Expert { .. })).collect()
+}
+
+/// The block of a view's `ids` that begins at a file offset: they stand in file order.
+fn block_at(table: &BlockTable, ids: &Range<BlockId>, offset: u64) -> Option<BlockId> {
+    let at = ids.start + partition_point(ids.len() as u32, |index| table.block(ids.start + index).offset < offset);
+    (at < ids.end && table.block(at).offset == offset).then_some(at)
 }
 
 /// First index below `len` for which `below` is false, or `len`.

@@ -108,6 +108,10 @@ impl Engine {
         }
         self.views[slot] = Some(view);
         self.policy.mapped(&self.table, ids.clone(), &order);
+        let layout = &self.views[slot].as_ref().expect("just put there").layout;
+        let slices: Vec<BlockId> = layout.by_expert().map(|index| ids.start + index).collect();
+        self.policy.experts(&self.table, &slices);
+        self.meter.stats.strategy = self.policy.name().into();
         if let Some(kept) = self.views[slot].as_mut().and_then(|view| view.kept.as_mut()) {
             self.policy.recall(&self.table, ids, &std::mem::take(&mut kept.offsets));
         }

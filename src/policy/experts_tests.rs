@@ -1,0 +1,148 @@
+//! Tests of what is read and kept of experts.
+
+use super::super::{Block, Learned, Need, Placement, Policy, Touch};
+use super::*;
+
+const SLICE: u32 = 64 << 10;
+const FRAME: u32 = 2 << 20;
+const DENSE: u32 = 40;
+const SLICES: u32 = 600;
+
+/// Dense blocks, behind them slices with an edge between each two.
+fn table(budget_slices: u32) -> BlockTable {
+    let mut blocks = Vec::new();
+    let mut offset = 0;
+    let mut add = |bytes: u32, role| {
+        blocks.push(Block { view: 0, offset, len: bytes, frame_bytes: bytes, role });
+        offset += u64::from(bytes);
+    };
+    (0..DENSE).for_each(|_| add(FRAME, Role::Cyclic));
+    for slice in 0..SLICES {
+        add(SLICE, Role::Expert { layer: 0 });
+        if slice + 1 < SLICES {
+            add(EDGE_BYTES, Role::Expert { layer: 0 });
+        }
+    }
+    let mut table = BlockTable::default();
+    table.add(&blocks);
+    table.set_budget(u64::from(DENSE) * u64::from(FRAME) + u64::from(budget_slices * SLICE));
+    table
+}
+
+fn slice(number: u32) -> BlockId {
+    DENSE + 2 * number
+}
+
+fn policy(table: &BlockTable) -> Learned {
+    let mut policy = Learned::led_by_routers();
+    let order: Vec<BlockId> = (0..DENSE).collect();
+    policy.mapped(table, 0..table.len() as BlockId, &order);
+    policy.experts(table, &(0..SLICES).map(slice).collect::<Vec<_>>());
+    policy
+}
+
+/// Reads all that the policy wants, one block after the other; gives the expert blocks among it.
+fn read_all(table: &mut BlockTable, policy: &mut Learned) -> Vec<BlockId> {
+    let mut experts = Vec::new();
+    while let Some(id) = policy.next_read(table, 0) {
+        while !table.has_room(id) {
+            let Some(victim) = policy.victim(table, Some(id), Need::Readahead) else { return experts };
+            table.set_state(victim, State::Absent);
+        }
+        table.set_state(id, State::Reading);
+        let placement = policy.filled(table, id);
+        table.set_state(id, State::Staged);
+        if placement == Placement::Install {
+            table.set_state(id, State::Present);
+        }
+        experts.extend(Some(id).filter(|&id| id >= DENSE));
+    }
+    experts
+}
+
+fn touch(table: &mut BlockTable, policy: &mut Learned, id: BlockId) {
+    let found = if table.state(id) == State::Absent { Touch::Absent } else { Touch::Staged };
+    policy.touched(table, id, found, 0);
+    if found == Touch::Absent {
+        table.set_state(id, State::Reading);
+        policy.filled(table, id);
+        table.set_state(id, State::Staged);
+    }
+    table.set_state(id, State::Present);
+}
+
+#[test]
+fn free_memory_is_filled_once_the_model_is_computed() {
+    let mut table = table(20);
+    let mut policy = policy(&table);
+    assert!(read_all(&mut table, &mut policy).is_empty(), "nobody may ever compute with it");
+    touch(&mut table, &mut policy, 0);
+    let read = read_all(&mut table, &mut policy);
+    let part = table.budget_bytes() / 4 / u64::from(SLICE);
+    assert!((part * 9 / 10..=part).contains(&(read.len() as u64)), "{} of {part} slices", read.len());
+    assert!(read.iter().copied().eq((0..).map(slice).take(read.len())), "{read:?}");
+    // What is full stays as it is.
+    assert!(read_all(&mut table, &mut policy).is_empty());
+}
+
+#[test]
+fn what_nobody_chose_waits_for_an_idle_drive() {
+    let mut table = table(20);
+    let mut policy = policy(&table);
+    touch(&mut table, &mut policy, 0);
+    while let Some(id) = policy.next_read(&table, 2) {
+        assert!(id < DENSE);
+        table.set_state(id, State::Reading);
+        table.set_state(id, State::Staged);
+    }
+    let chosen = slice(50);
+    policy.routed(&table, chosen);
+    assert_eq!(policy.next_read(&table, 9), Some(chosen));
+}
+
+#[test]
+fn what_an_earlier_run_liked_comes_first_with_its_edges() {
+    let mut table = table(20);
+    let mut first = policy(&table);
+    touch(&mut table, &mut first, 0);
+    for (number, uses) in [(30, 2), (31, 5), (32, 1)] {
+        (0..uses).for_each(|_| first.routed(&table, slice(number)));
+    }
+    let stored = first.order(&table, 0..table.len() as BlockId);
+    let mut table = self::table(20);
+    let mut second = policy(&table);
+    second.recall(&table, 0..table.len() as BlockId, &stored);
+    touch(&mut table, &mut second, 0);
+    let read = read_all(&mut table, &mut second);
+    let (edge, liked) = (|number: u32| slice(number) + 1, [slice(31), slice(30), slice(32)]);
+    let expected = [edge(30), liked[0], edge(31), edge(29), liked[1], liked[2], edge(32), slice(0)];
+    assert_eq!(read[..expected.len()], expected);
+}
+
+#[test]
+fn an_order_is_stored_again_when_much_was_used() {
+    let table = table(20);
+    let mut policy = policy(&table);
+    let ids = 0..table.len() as BlockId;
+    for revision in [0, 1] {
+        assert_eq!(policy.order_revision(&ids), revision);
+        (0..REVISION_USES).for_each(|_| policy.routed(&table, slice(1)));
+    }
+}
+
+#[test]
+fn slices_report_themselves_again_only_where_some_had_to_go() {
+    let mut table = table(20);
+    let mut experts = Experts::default();
+    for number in 0..10 {
+        experts.touched(&table, slice(number));
+        table.set_state(slice(number), State::Reading);
+        table.set_state(slice(number), State::Staged);
+        table.set_state(slice(number), State::Present);
+    }
+    experts.clock += IN_USE;
+    assert_eq!(experts.rearm(&table), None);
+    experts.remove(&table, slice(3));
+    let rearmed = (0..10).filter_map(|_| experts.rearm(&table)).count();
+    assert_eq!(rearmed as u32, REARMS);
+}
