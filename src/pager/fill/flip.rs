@@ -166,7 +166,8 @@ impl Fill for Flip {
         self.pool.grant(room_bytes);
         if self.latest_bytes >= PREPARED_MIN_BYTES {
             // Refused here, it is refused where it is needed, and reported there.
-            let _ = self.pool.prepare(self.latest_bytes, &*self.uffd);
+            // Small frames are made of huge pages that are taken apart.
+            let _ = self.pool.prepare(HUGE, &*self.uffd);
         }
     }
 
@@ -185,7 +186,7 @@ mod tests {
     use crate::pager::region::PAGE;
 
     #[test]
-    fn memory_is_made_ready_in_the_size_of_the_latest_whole_block() {
+    fn memory_is_made_ready_in_huge_pages_unless_the_latest_whole_block_was_tiny() {
         let uffd = Uffd::open().map(Arc::new);
         let mut fill = match uffd.and_then(Flip::new) {
             Ok(fill) => fill,
@@ -207,9 +208,10 @@ mod tests {
             spare_bytes
         };
         let (small, room) = (HUGE / 8, HUGE as u64 + HUGE as u64 / 2);
-        assert_eq!(spare_after(small, small, room), room);
-        assert_eq!(spare_after(PAGE, HUGE, room), room, "a short block says nothing of the next");
+        assert_eq!(spare_after(small, small, room), 2 * HUGE as u64 - small as u64, "one is taken apart already");
+        let rest = (HUGE - PAGE) as u64;
+        assert_eq!(spare_after(PAGE, HUGE, room), HUGE as u64 + rest, "a short block says nothing of the next");
         assert_eq!(spare_after(HUGE, HUGE, room), HUGE as u64);
-        assert_eq!(spare_after(PAGE, PAGE, room), 0, "too small to be worth it");
+        assert_eq!(spare_after(PAGE, PAGE, room), rest, "too small to be worth it");
     }
 }

@@ -10,7 +10,9 @@
 //!
 //! Single pages are as good in one slot as in another: where a slot smaller than a huge page is wanted
 //! and only slots of other sizes have memory, their pages are [carried](Ground::carry) over. Fresh memory
-//! costs ten to a hundred times as much, for it is zeroed.
+//! costs ten to a hundred times as much, for it is zeroed. Where there is none, a huge page is taken
+//! apart: its pages lie side by side in physical memory, and stay so in the slots that they travel
+//! between, so that a read has few segments.
 //!
 //! Invariants: a slot is in exactly one of `full`, `empty`, with the threads that prepare it, the
 //! remnant, or in a block's hands; slots in hand have memory. A slot that is being prepared counts as
@@ -133,24 +135,29 @@ impl Pool {
         let range = self.range(slot);
         let carried_bytes =
             if self.classes[class].is_small() && ground.carries() { self.gather(range.clone(), ground) } else { 0 };
-        let fresh = range.start + carried_bytes..range.end;
-        if fresh.is_empty() {
-            return Ok(slot);
+        if let Err(error) = self.freshen(range.start + carried_bytes..range.end) {
+            self.retire(slot);
+            self.put_empty(slot);
+            return Err(error);
         }
-        let fresh_bytes = fresh.len() as u64;
-        // Kernels before 5.14 do not know this advice; their memory comes with the first touch.
-        match populate(fresh) {
-            Err(error) if error.raw_os_error() != Some(libc::EINVAL) => {
-                self.retire(slot);
-                self.put_empty(slot);
-                Err(error)
-            }
+        Ok(slot)
+    }
+
+    /// Gives `range` fresh memory.
+    fn freshen(&mut self, range: Range<usize>) -> io::Result<()> {
+        if range.is_empty() {
+            return Ok(());
+        }
+        let bytes = range.len() as u64;
+        match populate(range) {
+            // Kernels before 5.14 do not know this advice; their memory comes with the first touch.
+            Err(error) if error.raw_os_error() != Some(libc::EINVAL) => Err(error),
             _ => {
                 // Not before it is sure that fresh memory can be had.
-                let excess = fresh_bytes.saturating_sub(self.room_bytes);
-                self.room_bytes = self.room_bytes.saturating_sub(fresh_bytes);
+                let excess = bytes.saturating_sub(self.room_bytes);
+                self.room_bytes = self.room_bytes.saturating_sub(bytes);
                 self.free_down_to(self.spare_bytes.saturating_sub(excess));
-                Ok(slot)
+                Ok(())
             }
         }
     }
@@ -159,7 +166,8 @@ impl Pool {
     fn gather(&mut self, to: Range<usize>, ground: &impl Ground) -> usize {
         let mut at = to.start;
         while at < to.end {
-            let Some((slot, from)) = self.remnant.take().or_else(|| self.take_small()) else { break };
+            let spare = self.remnant.take().or_else(|| self.take_small()).or_else(|| self.take_huge(ground));
+            let Some((slot, from)) = spare else { break };
             let len = from.len().min(to.end - at);
             let carried = ground.carry(at, from.start, len);
             let done = carried.as_ref().map_or_else(|(bytes, _)| *bytes, |()| len);
@@ -171,11 +179,12 @@ impl Pool {
                 self.spare_bytes -= rest.len() as u64;
                 self.retire(slot);
             }
-            if carried.is_err() || rest.is_empty() {
-                self.put_empty(slot);
-            } else {
+            if carried.is_ok() && !rest.is_empty() {
                 self.remnant = Some((slot, rest));
+            } else if self.class_of(slot).is_small() {
+                self.put_empty(slot);
             }
+            // What was a huge page has a page table now: never used again.
         }
         at - to.start
     }
@@ -194,6 +203,28 @@ impl Pool {
                 return None;
             }
         }
+    }
+
+    /// A huge page to be taken apart, spare or fresh, as a remnant.
+    fn take_huge(&mut self, ground: &impl Ground) -> Option<(u32, Range<usize>)> {
+        let class = self.class_index(HUGE);
+        loop {
+            if let Some(index) = self.classes[class].full.pop() {
+                let slot = slot_number(class, index);
+                return Some((slot, self.range(slot)));
+            }
+            if self.classes[class].pending == 0 || !self.wait() {
+                break;
+            }
+        }
+        let slot = self.take_empty(HUGE, ground).ok()?;
+        let range = self.range(slot);
+        if self.freshen(range.clone()).is_err() {
+            self.put_empty(slot);
+            return None;
+        }
+        self.spare_bytes += HUGE as u64;
+        Some((slot, range))
     }
 
     /// Has memory made ready for slots of `slot_bytes`, within what is granted.
@@ -307,7 +338,9 @@ impl Pool {
         {
             self.spare_bytes -= rest.len() as u64;
             self.retire(slot);
-            self.put_empty(slot);
+            if self.class_of(slot).is_small() {
+                self.put_empty(slot);
+            }
         }
         for class in &mut self.classes {
             while self.spare_bytes > keep_bytes {

@@ -141,7 +141,9 @@ fn what_pages_are_missing_is_fresh_and_in_the_sum() {
     let mut pool = with_spare(&[2 * PAGE]);
     pool.grant(PAGE as u64);
     let slot = pool.take_full(3 * PAGE, &Carrying(usize::MAX)).unwrap();
-    assert_eq!((pages(&pool, slot), pool.spare_bytes(), pool.room_bytes), (vec![1, 2, 0], 0, 0));
+    // What a huge page has more than was wanted is spare.
+    let rest = (HUGE - PAGE) as u64;
+    assert_eq!((pages(&pool, slot), pool.spare_bytes(), pool.room_bytes), (vec![1, 2, 0], rest, 0));
 }
 
 #[test]
@@ -160,16 +162,26 @@ fn pinned_pages_are_left_and_freed() {
     let mut pool = with_spare(&[3 * PAGE]);
     let first = pool.classes[0].range(pool.classes[0].full[0]).start;
     let slot = pool.take_full(2 * PAGE, &Carrying(first + PAGE)).unwrap();
-    assert_eq!((pages(&pool, slot), pool.spare_bytes()), (vec![1, 0], 0));
+    assert_eq!((pages(&pool, slot), pool.spare_bytes()), (vec![1, 0], (HUGE - PAGE) as u64));
     assert!(!is_resident(first + 2 * PAGE));
 }
 
 #[test]
-fn huge_frames_are_neither_taken_apart_nor_made_of_pages() {
+fn huge_frames_are_not_made_of_pages_and_taken_apart_only_where_no_pages_are() {
     let mut pool = with_spare(&[HUGE, 3 * PAGE]);
-    pool.grant(u64::MAX);
-    pool.take_full(HUGE, &Carrying(0)).unwrap();
-    pool.take_full(HUGE, &Carrying(0)).unwrap();
-    pool.take_full(2 * PAGE, &Carrying(usize::MAX)).unwrap();
-    assert_eq!(pool.spare_bytes(), PAGE as u64);
+    let huge = pool.classes[0].range(pool.classes[0].full[0]);
+    for (number, page) in huge.clone().step_by(PAGE).zip(100u64..).take(4) {
+        // SAFETY: a page of a spare slot.
+        unsafe { *(number as *mut u64) = page };
+    }
+    let slot = pool.take_full(2 * PAGE, &Carrying(usize::MAX)).unwrap();
+    assert_eq!(pages(&pool, slot).len(), 2);
+    assert_eq!((pool.spare_bytes(), pool.classes[0].full.len()), ((HUGE + PAGE) as u64, 1));
+    let slot = pool.take_full(4 * PAGE, &Carrying(usize::MAX)).unwrap();
+    assert_eq!(pages(&pool, slot)[1..], [100, 101, 102]);
+    assert_eq!((pool.spare_bytes(), pool.classes[0].full.len()), ((HUGE - 3 * PAGE) as u64, 0));
+    // The address has a page table now.
+    pool.free_spare(0);
+    let next = pool.take_full(HUGE, &Carrying(0)).unwrap();
+    assert!(pool.spare_bytes() == 0 && pool.addr(next) != huge.start);
 }
