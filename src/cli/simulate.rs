@@ -33,7 +33,7 @@ pub struct Args {
         long,
         value_enum,
         value_delimiter = ',',
-        default_value = "belady,learned,readahead,demand,lru,fifo,clock,lfu,s3-fifo,mru",
+        default_value = "belady,experts,learned,readahead,demand,lru,fifo,clock,lfu,s3-fifo,mru",
         value_name = "WORDS"
     )]
     policy: Vec<Contender>,
@@ -66,7 +66,8 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     let reader = Reader::new(file).with_context(|| format!("cannot read {name}"))?;
     let header = reader.header().clone();
     let recording = Recording::read(reader).with_context(|| format!("cannot read {name}"))?;
-    let workload = Workload::new(&recording, args.skip).with_context(|| name.clone())?;
+    let workload =
+        Workload::new(&recording, args.skip, header.machine.processors as usize).with_context(|| name.clone())?;
     // Reads while the model was loaded have another pattern.
     let counted: Vec<_> = recording.reads.iter().filter(|read| read.start_ns >= workload.start_ns).copied().collect();
     let measured = drive::measured(&counted).or_else(|| drive::measured(&recording.reads));

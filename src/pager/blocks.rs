@@ -113,7 +113,13 @@ impl Layout {
         !self.slices.is_empty()
     }
 
-    fn blocks_of(&self, bytes: &Range<u64>) -> Range<u32> {
+    /// The expert slices.
+    pub fn slices(&self) -> &Slices {
+        &self.slices
+    }
+
+    /// Indexes of the blocks that hold a part of `bytes`, which are not empty.
+    pub fn blocks_of(&self, bytes: &Range<u64>) -> Range<u32> {
         let ends = self.index_at(bytes.start).zip(self.index_at(bytes.end - 1));
         ends.map_or(0..0, |(first, last)| first..last + 1)
     }

@@ -91,16 +91,27 @@ impl Slices {
         if fit && !overlap { &self.all } else { &[] }
     }
 
+    /// The slice that all of `bytes` lie in: none where two share them, and beside slices.
+    pub fn around(&self, bytes: Range<u64>) -> Option<&Slice> {
+        self.index_around(bytes).map(|at| &self.all[at])
+    }
+
+    fn index_around(&self, bytes: Range<u64>) -> Option<usize> {
+        let at = self.all.partition_point(|slice| slice.bytes.end <= bytes.start);
+        let slice = self.all.get(at)?;
+        let inside = slice.bytes.start <= bytes.start && bytes.start < bytes.end && bytes.end <= slice.bytes.end;
+        inside.then_some(at)
+    }
+
     /// The slices that will be read soon by whoever touches the page at file offset `offset` now, in the
     /// expected order: this one and those of the same expert that come after it. None outside of expert
     /// tensors, and where two slices share the page: whose touch it is, the page does not tell.
     pub fn from(&self, offset: u64) -> impl Iterator<Item = &Slice> {
         let page = offset / PAGE as u64 * PAGE as u64;
-        let at = self.all.partition_point(|slice| slice.bytes.end <= page);
-        let touched =
-            self.all.get(at).filter(|slice| slice.bytes.start <= page && page + PAGE as u64 <= slice.bytes.end);
-        let family = touched.and_then(|slice| self.siblings.get(&(slice.layer, slice.expert)));
-        let later = family.into_iter().flatten().skip_while(move |&&index| index as usize != at);
+        let at = self.index_around(page..page + PAGE as u64);
+        let slice = at.map(|at| &self.all[at]);
+        let family = slice.and_then(|slice| self.siblings.get(&(slice.layer, slice.expert)));
+        let later = family.into_iter().flatten().skip_while(move |&&index| Some(index as usize) != at);
         later.map(|&index| &self.all[index as usize])
     }
 
@@ -112,5 +123,24 @@ impl Slices {
         let tensors = families.iter().map(|family| family.len()).max().unwrap_or(0);
         let of_tensor = |tensor: usize| families.iter().filter_map(move |family| family.get(tensor));
         (0..tensors).flat_map(of_tensor).map(|&index| &self.all[index as usize]).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bytes_lie_in_a_slice_or_between_slices() {
+        // Four experts of 100 bytes each, and one that reaches beyond the view.
+        let piece = |expert: u32| {
+            let start = 1000 + 100 * u64::from(expert);
+            Piece { bytes: start..start + 100, role: Role::Expert { layer: 0 }, expert: Some(expert) }
+        };
+        let slices = Slices::of(&(0..5).map(piece).collect::<Vec<_>>(), &(0..1450));
+        let of = |bytes| slices.around(bytes).map(|slice| slice.expert);
+        assert_eq!([of(1000..1100), of(1010..1020), of(1300..1400)], [Some(0), Some(0), Some(3)]);
+        // Over a border, before the first, behind the last, and empty.
+        assert_eq!([of(1099..1101), of(999..1010), of(1399..1401), of(1400..1410), of(1010..1010)], [None; 5]);
     }
 }

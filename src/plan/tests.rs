@@ -119,7 +119,8 @@ fn the_pager_reads_what_the_estimate_says() {
             drive,
             scripts: vec![script],
             threads: vec![0; 2],
-            companions: Vec::new(),
+            foretold: Vec::new(),
+            work: Default::default(),
             wake_ns: 10_000,
             touches_max,
         };

@@ -1,7 +1,6 @@
 //! One case: a memory size, a policy and a drive.
 
 use std::fmt;
-use std::sync::Arc;
 
 use clap::ValueEnum;
 use serde::{Serialize, Serializer};
@@ -10,7 +9,7 @@ use super::workload::Workload;
 use crate::config::Strategy;
 use crate::policy::{self, BlockId, Policy};
 use crate::sim::caches::{self, Cache, Kind, Reads};
-use crate::sim::{self, Drive, Scenario, SimError, Step, Totals};
+use crate::sim::{self, Drive, Foretold, Scenario, SimError, Step, Totals};
 
 /// Cycles before those that count, besides those that the log skips: the policies learn in them.
 const WARM_UP: usize = 4;
@@ -34,6 +33,8 @@ pub enum Contender {
     Mru,
     /// Bound: fewest bytes (Belady) at the roofline
     Belady,
+    /// The pager's strategy `experts`
+    Experts,
     /// The pager's strategy `learned`
     Learned,
     /// The pager's strategy `readahead`
@@ -59,6 +60,7 @@ impl Contender {
             Contender::S3Fifo => Means::Cache(Kind::S3Fifo),
             Contender::Mru => Means::Cache(Kind::Mru),
             Contender::Belady => Means::Bound,
+            Contender::Experts => Means::Pager(Strategy::Experts),
             Contender::Learned => Means::Pager(Strategy::Learned),
             Contender::Readahead => Means::Pager(Strategy::Readahead),
             Contender::Demand => Means::Pager(Strategy::Demand),
@@ -119,7 +121,7 @@ pub struct Bench<'a> {
     workload: &'a Workload,
     readahead_bytes: Option<u64>,
     steps: Vec<Step>,
-    companions: Vec<Arc<[BlockId]>>,
+    foretold: Vec<Foretold>,
     /// Where cycles begin, but for the first one: indexes of `steps`.
     cuts: Vec<usize>,
     /// Cycles before those that count.
@@ -134,15 +136,15 @@ impl<'a> Bench<'a> {
     pub fn new(workload: &'a Workload, counted: usize, readahead_bytes: Option<u64>) -> Bench<'a> {
         let recorded = workload.cycles.len();
         let warm_up = workload.lead.len() + WARM_UP.max(recorded.saturating_sub(counted));
-        let (mut steps, mut companions) = (Vec::new(), Vec::new());
+        let (mut steps, mut foretold) = (Vec::new(), Vec::new());
         let mut cuts = Vec::new();
         for cycle in workload.lead.iter().chain(workload.cycles.iter().cycle()).take(warm_up + counted + 1) {
             steps.extend_from_slice(&cycle.steps);
-            companions.extend_from_slice(&cycle.companions);
+            foretold.extend_from_slice(&cycle.foretold);
             cuts.push(steps.len());
         }
         cuts.pop();
-        Bench { workload, readahead_bytes, steps, companions, cuts, warm_up, counted }
+        Bench { workload, readahead_bytes, steps, foretold, cuts, warm_up, counted }
     }
 
     /// Steps from the first counted cycle up to the one that follows the last.
@@ -196,8 +198,9 @@ impl<'a> Bench<'a> {
             drive: case.drive,
             scripts: vec![self.steps.clone()],
             threads: vec![0],
-            companions: self.companions.clone(),
-            wake_ns: self.workload.touch_ns,
+            foretold: self.foretold.clone(),
+            work: self.workload.work.clone(),
+            wake_ns: self.workload.wake_ns,
             touches_max: TOUCHES_MAX * self.steps.len() as u64,
         };
         Ok(sim::run_cut(table, policy.as_mut(), scenario, self.cuts.clone())?)

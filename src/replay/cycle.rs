@@ -1,23 +1,21 @@
 //! One cycle of a log: what it uses, in which order.
 
-use std::collections::{HashMap, HashSet};
-use std::sync::Arc;
+use std::collections::{BTreeMap, BTreeSet};
 
-use super::experts::Experts;
+use super::experts::{Experts, Layer};
 use super::order::Order;
 use super::pace::Pace;
-use super::recording::{Recording, Touched};
-use crate::pager::region::PAGE;
+use super::recording::{Choice, Recording, Touched};
 use crate::policy::{BlockId, Role};
-use crate::sim::Step;
+use crate::sim::{Foretold, Step};
 
 /// A cycle that can be simulated.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Cycle {
     /// What is touched, and how long the threads compute there together.
     pub steps: Vec<Step>,
-    /// For each step the blocks that the pager expects to be read then: the rest of an expert.
-    pub companions: Vec<Arc<[BlockId]>>,
+    /// For each step what the pager is told then of what comes.
+    pub foretold: Vec<Foretold>,
 }
 
 /// A step before its time is known.
@@ -27,7 +25,14 @@ pub struct Use {
     pub block: BlockId,
     /// Bytes of it that are computed with.
     pub bytes: u64,
-    companions: Arc<[BlockId]>,
+    foretold: Foretold,
+}
+
+impl Use {
+    /// A router has chosen before it.
+    pub fn is_chosen(&self) -> bool {
+        !self.foretold.routed.is_empty()
+    }
 }
 
 impl Cycle {
@@ -36,11 +41,13 @@ impl Cycle {
         let last = uses.len().saturating_sub(1);
         let step = |(at, used): (usize, &Use)| {
             let turn_ns = if at == last { pace.turn_ns } else { 0.0 };
-            Step { block: used.block, compute_ns: (used.bytes as f64 * pace.ns_per_byte + turn_ns) as u64 }
+            let choice_ns = if used.is_chosen() { pace.choice_ns } else { 0.0 };
+            let compute_ns = used.bytes as f64 * pace.ns_per_byte + turn_ns + choice_ns;
+            Step { block: used.block, compute_ns: compute_ns as u64 }
         };
         Cycle {
             steps: uses.iter().enumerate().map(step).collect(),
-            companions: uses.iter().map(|used| used.companions.clone()).collect(),
+            foretold: uses.iter().map(|used| used.foretold.clone()).collect(),
         }
     }
 }
@@ -50,26 +57,36 @@ impl Cycle {
 pub struct Asides {
     /// Rows, each after a place of the order.
     rows: Vec<(usize, BlockId)>,
-    /// Indexes of slices.
-    pub slices: HashSet<usize>,
-    /// The page that was touched first of each expert's block.
-    pages: HashMap<BlockId, u64>,
+    /// Experts.
+    experts: BTreeMap<Layer, BTreeSet<u32>>,
+    /// Routers chose them.
+    routed: bool,
 }
 
 impl Asides {
-    /// Of a cycle with these touches.
-    pub fn of(recording: &Recording, order: &Order, experts: &Experts, touches: &[Touched]) -> Asides {
+    /// Of a cycle with these touches and choices.
+    pub fn of(
+        recording: &Recording,
+        order: &Order,
+        experts: &Experts<'_>,
+        touches: &[Touched],
+        choices: &[Choice],
+    ) -> Asides {
         let mut found = Asides::default();
+        for choice in choices {
+            for layer in experts.layers(choice.layer) {
+                found.experts.entry(layer).or_default().extend(&choice.experts);
+                found.routed = true;
+            }
+        }
         let mut cursor = touches.first().and_then(|touch| order.place(touch.block, 0)).unwrap_or(0);
         for touch in touches {
-            let block = &recording.blocks[touch.block as usize];
-            match block.role {
+            match recording.blocks[touch.block as usize].role {
                 Role::Cyclic => cursor = order.place(touch.block, cursor).unwrap_or(cursor),
                 Role::Expert { .. } => {
-                    found.pages.entry(touch.block).or_insert(touch.page);
-                    if let Some(slice) = experts.slice(touch, block) {
-                        cursor = experts.slices[slice].place;
-                        found.slices.extend(experts.family(slice));
+                    cursor = experts.place(recording, touch.block).unwrap_or(cursor);
+                    if let Some((layer, expert)) = experts.used(recording, touch).filter(|_| !found.routed) {
+                        found.experts.entry(layer).or_default().insert(expert);
                     }
                 }
                 Role::Row if found.rows.iter().any(|&(_, row)| row == touch.block) => {}
@@ -79,33 +96,35 @@ impl Asides {
         found
     }
 
+    /// How many experts are used, each once for each layer.
+    pub fn experts(&self) -> usize {
+        self.experts.values().map(BTreeSet::len).sum()
+    }
+
     /// A cycle's steps: the order's blocks, behind them what is used aside.
-    pub fn uses(&self, recording: &Recording, order: &Order, experts: &Experts) -> Vec<Use> {
-        let none: Arc<[BlockId]> = Arc::new([]);
+    pub fn uses(&self, recording: &Recording, order: &Order, experts: &Experts<'_>) -> Vec<Use> {
         let mut behind: Vec<Vec<Use>> = order.ids().iter().map(|_| Vec::new()).collect();
         for &(place, block) in &self.rows {
             if let Some(here) = behind.get_mut(place) {
-                here.push(Use { block, bytes: 0, companions: none.clone() });
+                here.push(Use { block, bytes: 0, foretold: Foretold::default() });
             }
         }
-        let mut slices: Vec<usize> = self.slices.iter().copied().collect();
-        slices.sort_unstable();
-        for index in slices {
-            let slice = &experts.slices[index];
-            let Some(here) = behind.get_mut(slice.place) else { continue };
-            here.extend(slice.blocks.clone().map(|id| {
-                let block = &recording.blocks[id as usize];
-                let (start, end) = (block.offset, block.offset + u64::from(block.len));
-                let bytes = slice.bytes.end.min(end) - slice.bytes.start.max(start);
-                // Where nobody saw the touch: behind a page that another expert begins.
-                let page = || slice.bytes.start.max(start).next_multiple_of(PAGE as u64);
-                let page = self.pages.get(&id).copied().unwrap_or_else(page);
-                let companions = experts.companions(block.view, page).unwrap_or_else(|| none.clone());
-                Use { block: id, bytes, companions }
+        for (place, layer) in experts.places() {
+            let (Some(here), Some(used)) = (behind.get_mut(place), self.experts.get(&layer)) else { continue };
+            let used: Vec<u32> = used.iter().copied().collect();
+            let first = here.len();
+            here.extend(experts.pieces(layer, &used).into_iter().map(|piece| {
+                let companions = experts.companions(recording, piece.block, piece.page).collect();
+                let foretold = Foretold { companions, ..Foretold::default() };
+                Use { block: piece.block, bytes: piece.bytes, foretold }
             }));
+            if let Some(first) = here.get_mut(first) {
+                first.foretold.routed = experts.chosen(layer, &used).collect();
+            }
         }
         let whole = |id: BlockId| u64::from(recording.blocks[id as usize].len) / order.times(id) as u64;
-        let dense = order.ids().iter().map(|&block| Use { block, bytes: whole(block), companions: none.clone() });
+        let dense = |&block| Use { block, bytes: whole(block), foretold: Foretold::default() };
+        let dense = order.ids().iter().map(dense);
         dense.zip(behind).flat_map(|(used, behind)| std::iter::once(used).chain(behind)).collect()
     }
 }

@@ -1,143 +1,118 @@
-//! Mixtures of experts: which expert a touch belongs to, and what else is read of it.
+//! Mixtures of experts: which of them a cycle uses, where in the order, and which blocks they are.
 //!
-//! An expert is used whole: one touch of any part of it, in any of its layer's tensors, shows the use
-//! of all the others, which may stay in memory and not report themselves.
+//! Routers say it where the log has their choices. Elsewhere one touch of any part of an expert, in any of its
+//! layer's tensors, shows the use of all the others, which may stay in memory and not report themselves.
 
-use std::collections::{HashMap, HashSet};
-use std::ops::Range;
-use std::sync::Arc;
+use std::collections::HashMap;
 
 use super::order::Order;
-use super::recording::{Recording, Touched};
+use super::recording::{Part, Recording, Touched};
 use crate::pager::region::PAGE;
-use crate::policy::{Block, BlockId, Role};
-use crate::trace::Tensor;
+use crate::policy::{BlockId, Role};
 
-/// One expert's part of a tensor.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Slice {
-    /// Where it lies in the file.
-    pub bytes: Range<u64>,
-    /// The blocks that hold parts of it and of no dense tensor.
-    pub blocks: Range<BlockId>,
-    /// The place in the [`Order`] after which it is read.
-    pub place: usize,
-    view: u32,
-    layer: Option<u32>,
-    expert: u32,
-}
+/// The blocks of a layer's experts: the view, and the layer.
+pub type Layer = (u32, u32);
 
 /// The experts of all views.
-#[derive(Debug, Default)]
-pub struct Experts {
-    /// In the order of reading.
-    pub slices: Vec<Slice>,
-    /// Indexes of `slices` by view and offset.
-    by_offset: Vec<usize>,
-    /// For each slice the blocks that whoever reads it will read from there on, as the pager hints its
-    /// policy (see [`crate::pager::blocks`]).
-    companions: Vec<Arc<[BlockId]>>,
-    /// Indexes of `slices` of the same expert in a layer.
-    families: HashMap<(u32, Option<u32>, u32), Vec<usize>>,
+#[derive(Debug)]
+pub struct Experts<'a> {
+    parts: &'a [Part],
+    /// The place in the [`Order`] after which a layer's experts are read.
+    places: HashMap<Layer, usize>,
+    /// Routers' choices are known to be about these views.
+    one_mixture: bool,
 }
 
-impl Experts {
+/// A part of an expert that is one block, or a part of one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Piece {
+    /// The block.
+    pub block: BlockId,
+    /// Bytes of it that are the expert's.
+    pub bytes: u64,
+    /// Where in the file whoever computes the expert touches the block first.
+    pub page: u64,
+}
+
+impl<'a> Experts<'a> {
     /// Of the views of `recording`, whose dense tensors are read in the order `order`.
-    pub fn of(recording: &Recording, order: &Order) -> Experts {
-        let mut slices: Vec<Slice> = Vec::new();
+    pub fn of(recording: &'a Recording, order: &Order) -> Experts<'a> {
+        let mut places = HashMap::new();
         let mut place = 0;
-        for (view, (ids, of_view)) in (0..).zip(&recording.views) {
-            let blocks = &recording.blocks[ids.start as usize..ids.end as usize];
-            for tensor in &of_view.tensors {
-                if tensor.experts == 0 {
-                    let last = (tensor.offset + tensor.bytes).saturating_sub(1);
-                    let at = blocks.partition_point(|block| block.offset + u64::from(block.len) <= last);
-                    let id = Some(ids.start + at as BlockId).filter(|id| ids.contains(id));
-                    place = id.and_then(|id| order.place(id, place)).unwrap_or(place);
+        for (view, part) in (0..).zip(&recording.parts) {
+            for tensor in &part.view.tensors {
+                if tensor.experts > 0 {
+                    places.entry((view, tensor.layer.unwrap_or(0))).or_insert(place);
+                    continue;
                 }
-                slices.extend(slices_of(tensor).map(|(expert, bytes)| {
-                    let within = overlapping(blocks, &bytes);
-                    let blocks = ids.start + within.start as BlockId..ids.start + within.end as BlockId;
-                    Slice { bytes, blocks, place, view, layer: tensor.layer, expert }
-                }));
+                let last = (tensor.offset + tensor.bytes).saturating_sub(1);
+                let id = part.layout.index_at(last).map(|index| part.ids.start + index);
+                place = id.and_then(|id| order.place(id, place)).unwrap_or(place);
             }
         }
-        let mut by_offset: Vec<usize> = (0..slices.len()).collect();
-        by_offset.sort_by_key(|&index| (slices[index].view, slices[index].bytes.start));
-        let mut families: HashMap<_, Vec<usize>> = HashMap::new();
-        for (index, slice) in slices.iter().enumerate() {
-            families.entry((slice.view, slice.layer, slice.expert)).or_default().push(index);
-        }
-        let mut experts = Experts { slices, by_offset, companions: Vec::new(), families };
-        let reached = |index| {
-            let later = experts.family(index).iter().filter(|&&other| other >= index);
-            later.flat_map(|&other| experts.slices[other].blocks.clone()).collect()
+        Experts { parts: &recording.parts, places, one_mixture: recording.is_one_mixture() }
+    }
+
+    /// Where a touch of an expert's block is.
+    pub fn place(&self, recording: &Recording, block: BlockId) -> Option<usize> {
+        let block = &recording.blocks[block as usize];
+        let Role::Expert { layer } = block.role else { return None };
+        self.places.get(&(block.view, layer)).copied()
+    }
+
+    /// Where the router of `layer` chooses.
+    pub fn router(&self, layer: u32) -> Option<usize> {
+        self.layers(layer).find_map(|layer| self.places.get(&layer).copied())
+    }
+
+    /// The experts that a router of `layer` chooses from, of each view that has some.
+    pub fn layers(&self, layer: u32) -> impl Iterator<Item = Layer> + '_ {
+        let views = (0..self.parts.len() as u32).filter(|_| self.one_mixture);
+        views.map(move |view| (view, layer)).filter(|layer| self.places.contains_key(layer))
+    }
+
+    /// All layers with their places, in the order of reading.
+    pub fn places(&self) -> Vec<(usize, Layer)> {
+        let mut places: Vec<(usize, Layer)> = self.places.iter().map(|(&layer, &place)| (place, layer)).collect();
+        places.sort_unstable();
+        places
+    }
+
+    /// The expert that `touch` is a use of: none where two of them share the page.
+    pub fn used(&self, recording: &Recording, touch: &Touched) -> Option<(Layer, u32)> {
+        let view = recording.blocks[touch.block as usize].view;
+        let slices = self.parts[view as usize].layout.slices();
+        let slice = slices.around(touch.page..touch.page + PAGE as u64)?;
+        Some(((view, slice.layer), slice.expert))
+    }
+
+    /// What is read when `experts` of a layer are computed, in that order.
+    pub fn pieces(&self, (view, layer): Layer, experts: &[u32]) -> Vec<Piece> {
+        let Part { ids, layout, .. } = &self.parts[view as usize];
+        let piece = |index: u32, bytes: &std::ops::Range<u64>| {
+            let block = &layout.blocks[index as usize];
+            let end = block.offset + u64::from(block.len);
+            let is_expert = matches!(block.role, Role::Expert { .. });
+            let within = bytes.start.max(block.offset)..bytes.end.min(end);
+            // Nobody knows whose a page is that two of them share.
+            let page = within.start.next_multiple_of(PAGE as u64).min(end - PAGE as u64);
+            is_expert.then_some(Piece { block: ids.start + index, bytes: within.end - within.start, page })
         };
-        experts.companions = (0..experts.slices.len()).map(reached).collect();
-        experts
+        let slices = layout.slices().chosen(layer, experts).into_iter();
+        slices
+            .flat_map(|slice| layout.blocks_of(&slice.bytes).filter_map(move |index| piece(index, &slice.bytes)))
+            .collect()
     }
 
-    /// The slices of the expert of slice `index`, in the order of reading.
-    pub fn family(&self, index: usize) -> &[usize] {
-        let slice = &self.slices[index];
-        &self.families[&(slice.view, slice.layer, slice.expert)]
+    /// The blocks that the pager's policy is told of when the routers have chosen `experts`.
+    pub fn chosen(&self, (view, layer): Layer, experts: &[u32]) -> impl Iterator<Item = BlockId> + '_ {
+        let Part { ids, layout, .. } = &self.parts[view as usize];
+        layout.chosen(layer, experts).map(|index| ids.start + index)
     }
 
-    /// The slice that `touch` is a use of. A page may hold the end of one and the start of another: a touch
-    /// there is the start of the second, unless it is the first page of a block that the first reaches into.
-    /// None for a page between two slices that is a block of its own.
-    pub fn slice(&self, touch: &Touched, block: &Block) -> Option<usize> {
-        if !matches!(block.role, Role::Expert { .. }) {
-            return None;
-        }
-        let end = self.at(block.view, touch.page + PAGE as u64 - 1);
-        let start = self.at(block.view, touch.page);
-        if block.len as usize == PAGE && start != end {
-            return None;
-        }
-        if touch.page == block.offset { start.or(end) } else { end.or(start) }
+    /// What the pager takes for read soon when a thread touches the page at `page` of `block`'s view.
+    pub fn companions(&self, recording: &Recording, block: BlockId, page: u64) -> impl Iterator<Item = BlockId> + '_ {
+        let Part { ids, layout, .. } = &self.parts[recording.blocks[block as usize].view as usize];
+        layout.companions(page).map(|index| ids.start + index)
     }
-
-    /// Experts among the slices `used`.
-    pub fn count(&self, used: &HashSet<usize>) -> usize {
-        used.iter().filter(|&&index| self.family(index)[0] == index).count()
-    }
-
-    /// What the pager takes for read soon when a thread touches the page at `page` of view `view`; none
-    /// outside of experts and where two of them share the page.
-    pub fn companions(&self, view: u32, page: u64) -> Option<Arc<[BlockId]>> {
-        let slice = self.at(view, page).filter(|&index| page + PAGE as u64 <= self.slices[index].bytes.end);
-        slice.map(|index| self.companions[index].clone())
-    }
-
-    fn at(&self, view: u32, offset: u64) -> Option<usize> {
-        let ends_before = |&index: &usize| (self.slices[index].view, self.slices[index].bytes.end) <= (view, offset);
-        let index = *self.by_offset.get(self.by_offset.partition_point(ends_before))?;
-        let slice = &self.slices[index];
-        (slice.view == view && slice.bytes.contains(&offset)).then_some(index)
-    }
-}
-
-/// Each expert of `tensor` with its bytes; none of a dense one.
-fn slices_of(tensor: &Tensor) -> impl Iterator<Item = (u32, Range<u64>)> {
-    let each = tensor.bytes.checked_div(u64::from(tensor.experts)).unwrap_or(0);
-    let start = tensor.offset;
-    (0..tensor.experts).map(move |expert| {
-        let start = start + u64::from(expert) * each;
-        (expert, start..start + each)
-    })
-}
-
-/// The blocks of experts among `blocks` that hold any of `bytes`.
-fn overlapping(blocks: &[Block], bytes: &Range<u64>) -> Range<usize> {
-    let mut first = blocks.partition_point(|block| block.offset + u64::from(block.len) <= bytes.start);
-    let mut end = blocks.partition_point(|block| block.offset < bytes.end).max(first);
-    let is_dense = |at: usize| !matches!(blocks[at].role, Role::Expert { .. });
-    while first < end && is_dense(first) {
-        first += 1;
-    }
-    while first < end && is_dense(end - 1) {
-        end -= 1;
-    }
-    first..end
 }

@@ -18,6 +18,7 @@ pub mod report;
 pub mod svg;
 pub mod table;
 mod waits;
+mod work;
 mod workload;
 
 pub use case::{Bench, Case, Contender};

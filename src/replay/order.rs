@@ -7,7 +7,7 @@
 
 use std::collections::HashMap;
 
-use super::recording::Recording;
+use super::recording::{Part, Recording};
 use crate::policy::{BlockId, Role};
 
 /// Threads make the order fuzzy: only a touch further back than so many bytes is disorder.
@@ -35,7 +35,7 @@ impl Order {
     pub fn of(recording: &Recording, is_used: impl Fn(BlockId) -> bool) -> Order {
         let count = recording.blocks.len();
         let cyclic = |&id: &BlockId| recording.blocks[id as usize].role == Role::Cyclic && is_used(id);
-        let foretold = recording.expected.iter().flatten().copied();
+        let foretold = recording.parts.iter().flat_map(Part::expected);
         let foretold = Order::new(foretold.filter(cyclic).collect(), count);
         let touches = recording.touches.iter().filter(|touch| !touch.joined).map(|touch| touch.block);
         let touches: Vec<BlockId> = touches.filter(cyclic).collect();

@@ -4,14 +4,19 @@ use std::collections::HashMap;
 
 use super::cycle::Use;
 use super::fit::{Line, trimmed_mean, weighted_median};
-use super::recording::Touched;
+use super::recording::{Recording, Touched};
 use super::waits;
+use super::workload::Start;
 use crate::policy::BlockId;
+use crate::sim::Action;
 
 /// How fast the pager answers where the log does not tell, in nanoseconds.
 const ANSWER_NS: u64 = 15_000;
 /// A touch costs an answer and two switches from one thread to another, each of which takes hardly longer.
 const ANSWERS_MAX: f64 = 3.0;
+
+/// With fewer touches than these the times between routers' choices tell more.
+const POINTS_MIN: usize = 1000;
 
 /// How fast the threads compute together, and what a touch costs.
 #[derive(Debug, Clone, Copy)]
@@ -20,8 +25,14 @@ pub struct Pace {
     pub ns_per_byte: f64,
     /// A touch, besides the time in which its block is read.
     pub touch_ns: f64,
+    /// Of that, what is not the pager's own work: until a woken thread runs.
+    pub wake_ns: f64,
+    /// A router's choice: the graph stops for those who watch it.
+    pub choice_ns: f64,
     /// At the end of each cycle, beyond all that.
     pub turn_ns: f64,
+    /// The computation was seen while the pager's thread did nothing: what that takes of the processors comes on top.
+    pub is_undisturbed: bool,
 }
 
 impl Pace {
@@ -33,30 +44,101 @@ impl Pace {
     ///
     /// `starts` are the touches with which the cycles `uses` begin, and the end of the last; the first `lead`
     /// cycles do not count.
-    pub fn of(uses: &[Vec<Use>], touches: &[Touched], starts: &[usize], lead: usize) -> Pace {
-        let passed = passed(uses, touches, starts);
-        let (mut within, mut across) = (Vec::new(), Vec::new());
+    pub fn of(recording: &Recording, uses: &[Vec<Use>], starts: &[Start], lead: usize) -> Pace {
+        let touches = &recording.touches[..starts[starts.len() - 1].touch];
+        let all_starts = starts;
+        let starts: Vec<usize> = starts.iter().map(|start| start.touch).collect();
+        let starts = starts.as_slice();
+        let passed = passed(recording, uses, touches, starts);
+        let (mut within, mut across, mut waking) = (Vec::new(), Vec::new(), Vec::new());
         for (touch, ns) in waits::staged(touches) {
             let (Some(from), Some(to)) = (passed[touch], passed[touch + 1]) else { continue };
             let Some(bytes @ 1..) = to.bytes.checked_sub(from.bytes).filter(|_| from.cycle >= lead) else { continue };
+            let frame_bytes = recording.blocks[touches[touch].block as usize].frame_bytes;
             match to.cycle - from.cycle {
-                0 => within.push((bytes as f64, ns as f64)),
+                0 => {
+                    within.push((bytes as f64, ns as f64));
+                    waking.push(recording.work.ns(Action::Install, frame_bytes) as f64);
+                }
                 1 => across.push((bytes as f64, ns as f64)),
                 _ => {}
             }
         }
         let answer_ns = waits::answer_ns(&touches[starts[lead]..]).unwrap_or(ANSWER_NS) as f64;
         let line = Line::through(&within, answer_ns, ANSWERS_MAX * answer_ns);
-        let beyond = |&(bytes, ns): &(f64, f64)| (ns - bytes * line.slope).max(0.0);
+        // From one choice to the next without a touch everything is computation.
+        let layers = layers(recording, uses, all_starts, lead);
+        let few = within.len() < POINTS_MIN && layers.len() > within.len();
+        let slope = if few {
+            weighted_median(layers.iter().map(|&(bytes, ns)| (ns / bytes, bytes)).collect()).unwrap_or(0.0)
+        } else {
+            line.slope
+        };
+        let choices = layers.iter().map(|&(bytes, ns)| ((ns - bytes * slope).max(0.0), 1.0)).collect();
+        let choice_ns = if few { 0.0 } else { weighted_median(choices).unwrap_or(0.0) };
+        let beyond = |&(bytes, ns): &(f64, f64)| (ns - bytes * slope).max(0.0);
         let touch_ns = trimmed_mean(within.iter().map(beyond).collect()).unwrap_or(line.intercept);
+        let wakes = within.iter().zip(&waking).map(|(point, install_ns)| (beyond(point) - install_ns).max(0.0));
+        let (touch_ns, wake_ns) = if few {
+            let wakes = woken(recording, touches, &passed, lead).iter().map(beyond).collect();
+            let wake_ns = trimmed_mean(wakes).unwrap_or(line.intercept);
+            (wake_ns + recording.work.mean_ns(Action::Install), wake_ns)
+        } else {
+            (touch_ns, trimmed_mean(wakes.collect()).unwrap_or(line.intercept))
+        };
         let turns = across.iter().map(|point| ((beyond(point) - touch_ns).max(0.0), 1.0)).collect();
         // Where staged blocks do not tell, as under `demand`: all that is not a wait.
         let bytes: u64 = uses[lead..].iter().flatten().map(|used| used.bytes).sum();
         let awake_ns = waits::awake_ns(&touches[starts[lead]..]) as f64;
-        let told = Some(line.slope).filter(|&slope| slope > 0.0);
+        let told = Some(slope).filter(|&slope| slope > 0.0);
         let ns_per_byte = told.unwrap_or(awake_ns / bytes.max(1) as f64);
-        Pace { ns_per_byte, touch_ns, turn_ns: weighted_median(turns).unwrap_or(0.0) }
+        let turn_ns = weighted_median(turns).unwrap_or(0.0);
+        Pace { ns_per_byte, touch_ns, wake_ns, choice_ns, turn_ns, is_undisturbed: few }
     }
+}
+
+/// From the moment at which no thread sleeps any more to the next touch, where no router chose meanwhile: bytes and
+/// nanoseconds.
+fn woken(recording: &Recording, touches: &[Touched], passed: &[Option<Passed>], lead: usize) -> Vec<(f64, f64)> {
+    let mut woken_ns = 0;
+    let mut all = Vec::new();
+    for (at, pair) in touches.windows(2).enumerate() {
+        woken_ns = woken_ns.max(pair[0].woken_ns);
+        let (Some(from), Some(to)) = (passed[at], passed[at + 1]) else { continue };
+        let chose = recording.choices.binary_search_by_key(&(at + 1), |choice| choice.touches).is_ok();
+        let is_whole = from.cycle == to.cycle && from.cycle >= lead && to.bytes > from.bytes;
+        if is_whole && !chose && pair[0].woken_ns > pair[0].at_ns && pair[1].at_ns > woken_ns {
+            all.push(((to.bytes - from.bytes) as f64, (pair[1].at_ns - woken_ns) as f64));
+        }
+    }
+    all
+}
+
+/// From each choice to the next one of the same cycle, where no thread touched anything: bytes and nanoseconds.
+fn layers(recording: &Recording, uses: &[Vec<Use>], starts: &[Start], lead: usize) -> Vec<(f64, f64)> {
+    let mut all = Vec::new();
+    for (used, ends) in uses.iter().zip(starts.windows(2)).skip(lead) {
+        // Bytes before each choice.
+        let mut bytes = 0;
+        let before: Vec<u64> = used
+            .iter()
+            .filter_map(|step| {
+                let at = bytes;
+                bytes += step.bytes;
+                step.is_chosen().then_some(at)
+            })
+            .collect();
+        let choices = &recording.choices[ends[0].choice..ends[1].choice];
+        if before.len() != choices.len() {
+            continue;
+        }
+        let pairs = choices.windows(2).zip(before.windows(2));
+        let quiet = pairs.filter(|(choices, _)| choices[0].touches == choices[1].touches);
+        all.extend(quiet.map(|(choices, before)| {
+            ((before[1] - before[0]).max(1) as f64, (choices[1].at_ns - choices[0].at_ns) as f64)
+        }));
+    }
+    all
 }
 
 /// Where a touch is.
@@ -68,7 +150,7 @@ struct Passed {
 }
 
 /// For each touch, as near to the one before as can be.
-fn passed(uses: &[Vec<Use>], touches: &[Touched], starts: &[usize]) -> Vec<Option<Passed>> {
+fn passed(recording: &Recording, uses: &[Vec<Use>], touches: &[Touched], starts: &[usize]) -> Vec<Option<Passed>> {
     let mut all = Vec::with_capacity(touches.len());
     let mut before = 0;
     for (cycle, used) in uses.iter().enumerate() {
@@ -84,7 +166,10 @@ fn passed(uses: &[Vec<Use>], touches: &[Touched], starts: &[usize]) -> Vec<Optio
             let near = places.get(&touch.block);
             let near = near.and_then(|places| places.iter().min_by_key(|(at, _)| at.abs_diff(cursor)));
             cursor = near.map_or(cursor, |(at, _)| *at);
-            all.push(near.map(|&(_, bytes)| Passed { cycle, bytes }));
+            // A log of a smaller grain sees more than the block's begin.
+            let block = &recording.blocks[touch.block as usize];
+            let part = (touch.start - block.offset) as f64 / f64::from(block.len.max(1));
+            all.push(near.map(|&(at, bytes)| Passed { cycle, bytes: bytes + (used[at].bytes as f64 * part) as u64 }));
         }
     }
     all.resize(touches.len(), None);

@@ -29,6 +29,7 @@ const FIGURES: [Figure; 2] = [
 fn style(policy: Contender) -> (RGBColor, u32) {
     match policy {
         Contender::Belady => (BLACK, 2),
+        Contender::Experts => (RGBColor(0x8b, 0x45, 0x13), 4),
         Contender::Learned => (RGBColor(0xd5, 0x5e, 0x00), 4),
         Contender::Readahead => (RGBColor(0x00, 0x72, 0xb2), 3),
         Contender::Demand => (RGBColor(0x00, 0x9e, 0x73), 2),

@@ -1,55 +1,66 @@
 //! Logs of simulated runs, replayed: what comes out must be what a run at the other budget gives.
 
-use std::collections::BTreeSet;
 use std::convert::Infallible;
+
+mod mixture;
 
 use super::case::Outcome;
 use super::*;
-use crate::policy::{Block, BlockId, BlockTable, Demand, Learned, Policy, Readahead, Role};
-use crate::sim::{Drive, Engine, Scenario, Step, Totals};
-use crate::trace::{Event, Item, Tensor, View};
+use crate::pager::blocks::Layout;
+use crate::pager::pieces;
+use crate::policy::{BlockId, BlockTable, Demand, Learned, Policy, Readahead};
+use crate::sim::{Drive, Engine, Foretold, Scenario, Step, Totals, Work};
+use crate::trace::{Event, Item, Record, Tensor, View};
 
 const FRAME: u64 = 2 << 20;
 const WAKE_NS: u64 = 12_000;
+const PROCESSORS: usize = 4;
 
 fn drive() -> Drive {
     Drive { bytes_per_s: 800e6, latency_ns: 150_000, queue_depth: 16 }
 }
 
-/// A program: its blocks, the order that its header foretells, and its cycles.
+/// A tensor of a file; its role is `role`'s word.
+fn tensor(role: &str, layer: Option<u32>, offset: u64, bytes: u64, experts: u32) -> Tensor {
+    Tensor { name: String::new(), role: role.into(), layer, offset, bytes, experts }
+}
+
+/// A program: its model's tensors, the blocks of the pager, and the steps of its cycles.
 struct Program {
-    blocks: Vec<Block>,
-    expected: Vec<BlockId>,
-    cycles: Vec<Vec<Step>>,
     tensors: Vec<Tensor>,
+    layout: Layout,
+    cycles: Vec<Vec<(Step, Foretold)>>,
+    /// The experts of each choice of a router, in the order of time.
+    choices: Vec<(u32, Vec<u32>)>,
 }
 
 impl Program {
-    /// Cyclic blocks in `order`.
-    fn cyclic(expected: Vec<BlockId>, order: &[BlockId], cycles: usize) -> Program {
-        let block = Block { view: 0, offset: 0, len: FRAME as u32, frame_bytes: FRAME as u32, role: Role::Cyclic };
-        let blocks = (0..order.len() as u64).map(|at| Block { offset: at * FRAME, ..block }).collect();
-        let cycle: Vec<Step> = order.iter().map(|&block| Step { block, compute_ns: 800_000 }).collect();
-        Program { blocks, expected, cycles: vec![cycle; cycles], tensors: Vec::new() }
+    /// A file of as many frames as `order` has blocks, with these tensors: without any, it is foretold to be read in
+    /// the order of the file.
+    fn cyclic(tensors: Vec<Tensor>, order: &[BlockId], cycles: usize) -> Program {
+        let layout = Layout::new(0..order.len() as u64 * FRAME, &pieces::of_tensors(&tensors));
+        let cycle = order.iter().map(|&block| (Step { block, compute_ns: 800_000 }, Foretold::default()));
+        Program { tensors, layout, cycles: vec![cycle.collect(); cycles], choices: Vec::new() }
     }
 
     fn bytes(&self) -> u64 {
-        self.blocks.iter().map(|block| u64::from(block.len)).sum()
+        self.layout.blocks.iter().map(|block| u64::from(block.len)).sum()
     }
 
     /// Runs it in `budget` bytes: the totals whenever a cycle ends, and the log.
     fn run(&self, policy: &mut dyn Policy, budget: u64, threads: usize) -> (Vec<Totals>, Vec<Item>) {
         let mut table = BlockTable::default();
-        let ids = table.add(&self.blocks);
+        let ids = table.add(&self.layout.blocks);
         table.set_budget(budget);
-        policy.mapped(&table, ids, &self.expected);
-        let steps = self.cycles.concat();
+        policy.mapped(&table, ids, &self.layout.order);
+        let (steps, foretold): (Vec<Step>, Vec<Foretold>) = self.cycles.concat().into_iter().unzip();
         let scenario = Scenario {
             drive: drive(),
             touches_max: 40 * steps.len() as u64,
             scripts: vec![steps],
             threads: vec![0; threads],
-            companions: Vec::new(),
+            foretold,
+            work: Work::default(),
             wake_ns: WAKE_NS,
         };
         let cuts = self.cycles.iter().scan(0, |at, cycle| {
@@ -69,12 +80,19 @@ impl Program {
             offset: 0,
             bytes: self.bytes(),
             first_block: 0,
-            blocks: self.blocks.clone(),
-            expected_order: self.expected.clone(),
+            blocks: self.layout.blocks.clone(),
+            expected_order: self.layout.order.clone(),
             tensors: self.tensors.clone(),
         };
-        let records = engine.log.iter().copied().map(Item::Record);
-        let log = std::iter::once(Item::View(Box::new(view))).chain(records).collect();
+        let mut log = vec![Item::View(Box::new(view))];
+        let mut choices = engine.chosen.iter().zip(&self.choices).peekable();
+        for index in 0..=engine.log.len() {
+            while let Some((&(at_ns, _), (layer, experts))) = choices.next_if(|((_, before), _)| *before == index) {
+                let routed = |&expert: &u32| Event::Routed { layer: *layer, token: 0, expert };
+                log.extend(experts.iter().map(routed).map(|event| Item::Record(Record { at_ns, event })));
+            }
+            log.extend(engine.log.get(index).copied().map(Item::Record));
+        }
         (totals, log)
     }
 }
@@ -108,11 +126,11 @@ fn assert_near(got: f64, expected: f64, share: f64, what: &str) {
 #[test]
 fn a_log_at_one_budget_foretells_the_others() {
     let order: Vec<BlockId> = (0..1500).collect();
-    let program = Program::cyclic(order.clone(), &order, 14);
+    let program = Program::cyclic(Vec::new(), &order, 14);
     for recorded in [0.25, 0.5, 0.8] {
         let budget = |share: f64| (program.bytes() as f64 * share) as u64;
         let (_, log) = program.run(&mut Learned::default(), budget(recorded), 1);
-        let workload = Workload::new(&read(log), 2).unwrap();
+        let workload = Workload::new(&read(log), 2, PROCESSORS).unwrap();
         assert_eq!(workload.threads, 1);
         assert!((WAKE_NS..2 * WAKE_NS).contains(&workload.touch_ns), "{}", workload.touch_ns);
         assert_eq!(workload.model_bytes(), program.bytes());
@@ -142,10 +160,12 @@ fn a_log_at_one_budget_foretells_the_others() {
 #[test]
 fn the_order_is_the_programs_whatever_the_header_says() {
     let order = shuffled_in_groups(1200, 40);
-    for expected in [(0..1200).collect::<Vec<_>>(), Vec::new(), (0..600).collect()] {
-        let program = Program::cyclic(expected, &order, 8);
+    // Nothing is foretold but the file's order, the first block alone, half of it.
+    let first = |blocks: u64| vec![tensor("attention", Some(0), 0, blocks * FRAME, 0)];
+    for tensors in [Vec::new(), first(1), first(600)] {
+        let program = Program::cyclic(tensors, &order, 8);
         let (_, log) = program.run(&mut Learned::default(), program.bytes() * 6 / 10, 1);
-        let workload = Workload::new(&read(log), 2).unwrap();
+        let workload = Workload::new(&read(log), 2, PROCESSORS).unwrap();
         let blocks: Vec<BlockId> = workload.cycles[0].steps.iter().map(|step| step.block).collect();
         let start = blocks.iter().position(|&block| block == order[0]).unwrap();
         // A ring: where it begins is nobody's concern.
@@ -157,104 +177,15 @@ fn the_order_is_the_programs_whatever_the_header_says() {
 #[test]
 fn cycles_are_found_in_the_order() {
     let order: Vec<BlockId> = (0..1000).collect();
-    let program = Program::cyclic(order.clone(), &order, 8);
+    let program = Program::cyclic(Vec::new(), &order, 8);
     let (totals, log) = program.run(&mut Demand::default(), program.bytes() / 2, 2);
-    let workload = Workload::new(&read(log), 2).unwrap();
+    let workload = Workload::new(&read(log), 2, PROCESSORS).unwrap();
     // The end of the last one is not seen.
     assert_eq!(workload.cycles.len(), 5);
     let ms = totals[6].since(&totals[1]).time_ns as f64 / 1e6;
     assert_near(workload.recorded_ns as f64 / 1e6, ms, 0.02, "recorded");
     // No touch finds a staged block here, so all that is not a wait is computation.
     assert!(workload.compute_ns() > 0 && workload.compute_ns() < workload.recorded_ns);
-}
-
-const SLICE: u32 = 256 << 10;
-const PAGE: u32 = 4096;
-
-/// 400 cyclic blocks; behind the first 200 of them each cycle touches a part of three experts of four blocks, and
-/// before all of them a row.
-fn mixture() -> Program {
-    let order: Vec<BlockId> = (0..400).collect();
-    let mut program = Program::cyclic(order.clone(), &order, 8);
-    let small = |len: u32, role| {
-        move |at: u64| Block { view: 0, offset: 400 * FRAME + at * u64::from(len), len, frame_bytes: len, role }
-    };
-    program.blocks.extend((0..100).map(small(16 << 10, Role::Row)));
-    program.blocks.extend((100..1100).map(small(SLICE, Role::Expert { layer: 0 })));
-    let tensor = |offset: u64, bytes: u64, experts: u32| Tensor {
-        name: String::new(),
-        role: String::new(),
-        layer: (experts > 0).then_some(0),
-        offset,
-        bytes,
-        experts,
-    };
-    program.tensors = vec![
-        tensor(0, 200 * FRAME, 0),
-        tensor(400 * FRAME + 100 * u64::from(SLICE), 1000 * u64::from(SLICE), 250),
-        tensor(200 * FRAME, 200 * FRAME, 0),
-    ];
-    let mut random = fastrand::Rng::with_seed(5);
-    for cycle in &mut program.cycles {
-        cycle.insert(0, Step { block: random.u32(400..500), compute_ns: 1000 });
-        for _ in 0..3 {
-            let block = 500 + 4 * random.u32(0..250) + random.u32(0..4);
-            cycle.insert(201, Step { block, compute_ns: 50_000 });
-        }
-    }
-    program
-}
-
-#[test]
-fn experts_are_used_whole_where_a_part_was_touched() {
-    let program = mixture();
-    // Every touch reports itself where nothing stays.
-    let (_, log) = program.run(&mut Demand::default(), 60 * FRAME, 1);
-    let workload = Workload::new(&read(log), 2).unwrap();
-    assert_eq!(workload.cycles.len(), 5);
-    let mut experts = 0;
-    for (cycle, touched) in workload.cycles.iter().zip(&program.cycles[2..]) {
-        let touched: BTreeSet<BlockId> =
-            touched.iter().map(|step| step.block).filter(|&id| id >= 500).map(|id| id / 4 * 4).collect();
-        let whole: Vec<BlockId> = touched.iter().flat_map(|&first| first..first + 4).collect();
-        let (from, to) = (at_of(&cycle.steps, 199), at_of(&cycle.steps, 200));
-        let used: Vec<BlockId> = cycle.steps[from + 1..to].iter().map(|step| step.block).collect();
-        assert_eq!(used, whole);
-        // The pager is hinted at the expert, and at nothing elsewhere.
-        let hinted: Vec<_> = cycle.companions.iter().enumerate().filter(|(_, all)| !all.is_empty()).collect();
-        assert_eq!(hinted.len(), used.len());
-        for (at, all) in hinted {
-            let first = cycle.steps[at].block / 4 * 4;
-            assert!(all.iter().copied().eq(first..first + 4), "{all:?}");
-        }
-        experts += touched.len();
-        assert_eq!(cycle.steps.iter().filter(|step| (400..500).contains(&step.block)).count(), 1);
-    }
-    assert_eq!(workload.experts_used, experts);
-}
-
-#[test]
-fn experts_alone_show_the_cycles_where_the_rest_stays() {
-    // Two layers of experts in the middle of what stays in memory: nothing else is ever touched again.
-    let mut program = mixture();
-    program.tensors[0].bytes = 150 * FRAME;
-    (program.tensors[2].offset, program.tensors[2].bytes) = (150 * FRAME, 250 * FRAME);
-    let second = program.tensors[1].clone();
-    program.tensors[1].bytes /= 2;
-    program.tensors[1].experts /= 2;
-    let half = program.tensors[1].bytes;
-    program.tensors.push(Tensor { layer: Some(1), offset: second.offset + half, bytes: half, experts: 125, ..second });
-    for (at, cycle) in program.cycles.iter_mut().enumerate() {
-        cycle.retain(|step| step.block < 400);
-        let at = 16 * at as BlockId;
-        cycle.splice(150..150, (500 + at..516 + at).map(|block| Step { block, compute_ns: 50_000 }));
-        cycle.extend((1000 + at..1016 + at).map(|block| Step { block, compute_ns: 50_000 }));
-    }
-    let (_, log) = program.run(&mut Learned::default(), 460 * FRAME, 1);
-    let workload = Workload::new(&read(log), 2).unwrap();
-    assert!(workload.cycles.len() >= 4, "{}", workload.cycles.len());
-    assert_eq!(workload.experts_used, 8 * workload.cycles.len());
-    assert!(workload.cycles.iter().all(|cycle| cycle.steps.len() == 400 + 32));
 }
 
 #[test]
@@ -273,13 +204,9 @@ fn lines_are_not_moved_by_outliers() {
     assert_eq!(fit::weighted_median(vec![(1.0, 1.0), (3.0, 9.0), (2.0, 1.0)]), Some(3.0));
 }
 
-fn at_of(cycle: &[Step], block: BlockId) -> usize {
-    cycle.iter().position(|step| step.block == block).unwrap()
-}
-
 #[test]
-fn fine_grains_are_joined_to_the_pagers_blocks() {
-    let whole = Program::cyclic((0..200).collect(), &(0..200).collect::<Vec<_>>(), 6);
+fn other_grains_are_replayed_on_the_pagers_blocks() {
+    let whole = Program::cyclic(Vec::new(), &(0..200).collect::<Vec<_>>(), 6);
     let (_, log) = whole.run(&mut Learned::default(), 120 * FRAME, 1);
     // The same log as `observe` would write it with a grain of 1 MiB: every event twice, for both halves.
     let halves = |item: Item| -> Vec<Item> {
@@ -299,45 +226,27 @@ fn fine_grains_are_joined_to_the_pagers_blocks() {
             };
             return vec![half(0), half(1)];
         };
-        let half = |block: &Block, at: u64| Block {
-            offset: block.offset + at * FRAME / 2,
-            len: block.len / 2,
-            frame_bytes: block.frame_bytes / 2,
-            ..*block
-        };
-        let blocks = view.blocks.iter().flat_map(|block| [half(block, 0), half(block, 1)]).collect();
-        let expected_order = view.expected_order.iter().flat_map(|&at| [2 * at, 2 * at + 1]).collect();
+        let Layout { blocks, order: expected_order, .. } = Layout::with_grain(0..view.bytes, &[], FRAME as usize / 2);
         vec![Item::View(Box::new(View { blocks, expected_order, ..*view }))]
     };
     let fine = read(log.clone().into_iter().flat_map(halves).collect());
-    let (fine, coarse) = (Workload::new(&fine, 2).unwrap(), Workload::new(&read(log), 2).unwrap());
+    let (fine, coarse) =
+        (Workload::new(&fine, 2, PROCESSORS).unwrap(), Workload::new(&read(log), 2, PROCESSORS).unwrap());
     assert_eq!(fine.blocks, coarse.blocks);
     let blocks =
         |workload: &Workload| -> Vec<BlockId> { workload.cycles[0].steps.iter().map(|step| step.block).collect() };
     assert_eq!(blocks(&fine), blocks(&coarse));
-}
-
-#[test]
-fn slices_and_their_edges_stay_as_they_are() {
-    let order: Vec<BlockId> = (0..100).collect();
-    let mut program = Program::cyclic(order.clone(), &order, 6);
-    let mut offset = 100 * FRAME;
-    for len in [SLICE + PAGE, PAGE, SLICE, PAGE, SLICE + PAGE] {
-        let frame_bytes = if len == PAGE { PAGE } else { SLICE + PAGE };
-        program.blocks.push(Block { view: 0, offset, len, frame_bytes, role: Role::Expert { layer: 0 } });
-        offset += u64::from(len);
-    }
-    let (_, log) = program.run(&mut Demand::default(), 60 * FRAME, 1);
-    assert_eq!(Workload::new(&read(log), 2).unwrap().blocks, program.blocks);
+    let compute = |workload: &Workload| workload.compute_ns() as f64 / workload.cycles.len() as f64;
+    assert_near(compute(&fine), compute(&coarse), 0.03, "computing");
 }
 
 #[test]
 fn what_later_cycles_leave_out_is_not_used() {
     let order: Vec<BlockId> = (0..1000).collect();
-    let mut program = Program::cyclic(order.clone(), &order, 10);
-    program.cycles[1..].iter_mut().for_each(|cycle| cycle.retain(|step| !(300..400).contains(&step.block)));
+    let mut program = Program::cyclic(Vec::new(), &order, 10);
+    program.cycles[1..].iter_mut().for_each(|cycle| cycle.retain(|(step, _)| !(300..400).contains(&step.block)));
     let (_, log) = program.run(&mut Learned::default(), program.bytes() / 2, 2);
-    let workload = Workload::new(&read(log), 6).unwrap();
+    let workload = Workload::new(&read(log), 6, PROCESSORS).unwrap();
     let used = workload.cycles[0].steps.iter().filter(|step| (300..400).contains(&step.block)).count();
     // Those that stay in memory unused are indistinguishable from those that are used there.
     assert!(used <= 60 && workload.cycles[0].steps.len() == 900 + used, "{used}");
@@ -346,17 +255,17 @@ fn what_later_cycles_leave_out_is_not_used() {
 #[test]
 fn a_short_log_is_refused() {
     let order: Vec<BlockId> = (0..100).collect();
-    let program = Program::cyclic(order.clone(), &order, 3);
+    let program = Program::cyclic(Vec::new(), &order, 3);
     let (_, log) = program.run(&mut Learned::default(), 70 * FRAME, 1);
     let recording = read(log);
-    assert_eq!(Workload::new(&recording, 5).unwrap_err(), Unusable::Cycles { whole: 1, skipped: 1 });
-    assert!(Workload::new(&Recording::default(), 0).is_err());
+    assert_eq!(Workload::new(&recording, 5, PROCESSORS).unwrap_err(), Unusable::Cycles { whole: 1, skipped: 1 });
+    assert!(Workload::new(&Recording::default(), 0, PROCESSORS).is_err());
 }
 
 #[test]
 fn the_drive_is_found_in_the_reads() {
     let order: Vec<BlockId> = (0..1000).collect();
-    let program = Program::cyclic(order.clone(), &order, 6);
+    let program = Program::cyclic(Vec::new(), &order, 6);
     let (_, log) = program.run(&mut Learned::default(), program.bytes() / 2, 2);
     let found = drive::measured(&read(log).reads).unwrap();
     assert_near(found.bytes_per_s, drive().bytes_per_s, 0.03, "rate");
@@ -381,10 +290,10 @@ fn drives_are_told_in_words() {
 
 fn report() -> report::Report {
     let order: Vec<BlockId> = (0..300).collect();
-    let program = Program::cyclic(order.clone(), &order, 8);
+    let program = Program::cyclic(Vec::new(), &order, 8);
     let (_, log) = program.run(&mut Learned::default(), program.bytes() / 2, 1);
     let recording = read(log);
-    let workload = Workload::new(&recording, 2).unwrap();
+    let workload = Workload::new(&recording, 2, PROCESSORS).unwrap();
     let memories = [10, 50, 100].map(|percent| program.bytes() * percent / 100);
     let policies = [Contender::Belady, Contender::Learned, Contender::Lru, Contender::Mru];
     let drives = [drive(), Drive { bytes_per_s: 3e9, ..drive() }];
@@ -445,9 +354,9 @@ fn tables_and_pictures_show_every_case() {
 #[test]
 fn too_little_memory_for_the_pager_is_told() {
     let order: Vec<BlockId> = (0..300).collect();
-    let program = Program::cyclic(order.clone(), &order, 6);
+    let program = Program::cyclic(Vec::new(), &order, 6);
     let (_, log) = program.run(&mut Learned::default(), program.bytes() / 2, 1);
-    let workload = Workload::new(&read(log), 2).unwrap();
+    let workload = Workload::new(&read(log), 2, PROCESSORS).unwrap();
     let bench = Bench::new(&workload, 2, None);
     let case = Case { memory_bytes: 15 * FRAME, policy: Contender::Learned, drive: drive() };
     assert_eq!(bench.run(&case), Err(case::Failed::Budget(16 * FRAME)));

@@ -6,10 +6,10 @@ use super::cycle::{Asides, Cycle, Use};
 use super::experts::Experts;
 use super::order::Order;
 use super::pace::Pace;
-use super::recording::Recording;
+use super::recording::{Recording, Touched};
 use super::waits;
 use crate::policy::{Block, BlockId, BlockTable};
-use crate::sim::Step;
+use crate::sim::{Step, Work};
 
 /// Why a log cannot be replayed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -27,13 +27,24 @@ pub enum Unusable {
     Empty,
 }
 
-/// The blocks of a view.
+/// A view's blocks that are used.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Part {
+pub struct Used {
     /// Their numbers.
     pub ids: Range<BlockId>,
     /// The order that the header foretells.
     pub expected: Vec<BlockId>,
+}
+
+/// Where a cycle begins.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Start {
+    /// Touches before it.
+    pub touch: usize,
+    /// Routers' choices before it.
+    pub choice: usize,
+    /// When, on the log's clock.
+    pub at_ns: u64,
 }
 
 /// See the module's page. The assumption behind it: every cycle uses the same blocks whole, in the same
@@ -44,7 +55,7 @@ pub struct Workload {
     /// Every block.
     pub blocks: Vec<Block>,
     /// The views that are used.
-    pub parts: Vec<Part>,
+    pub parts: Vec<Used>,
     /// The recorded cycles before those that count.
     pub lead: Vec<Cycle>,
     /// The recorded cycles that count.
@@ -55,6 +66,10 @@ pub struct Workload {
     pub experts_used: usize,
     /// Time that a touch costs besides that in which its block is read, in nanoseconds.
     pub touch_ns: u64,
+    /// From the wake-up of a thread until it runs again, in nanoseconds.
+    pub wake_ns: u64,
+    /// What the pager's thread needs for its work.
+    pub work: Work,
     /// What the counted cycles took when they were recorded, in nanoseconds.
     pub recorded_ns: u64,
     /// When the counted cycles began, on the log's clock.
@@ -62,11 +77,11 @@ pub struct Workload {
 }
 
 impl Workload {
-    /// Takes the cycles of `recording` but for the first `skip`.
+    /// Takes the cycles of `recording`, made on so many processors, but for the first `skip`.
     ///
     /// # Errors
     /// Too few cycles, or nothing in them.
-    pub fn new(recording: &Recording, skip: usize) -> Result<Workload, Unusable> {
+    pub fn new(recording: &Recording, skip: usize, processors: usize) -> Result<Workload, Unusable> {
         // What is used is known once the cycles are, and those are known by an order of everything.
         let order = Order::of(recording, |_| true);
         let starts = wraps(recording, &order, &Experts::of(recording, &order));
@@ -77,19 +92,21 @@ impl Workload {
             return Err(Unusable::Cycles { whole, skipped: first.min(whole) });
         };
         let (start, end) = (ends[0], ends[ends.len() - 1]);
-        let counted = &recording.touches[start..=end];
+        let counted = &recording.touches[start.touch..end.touch];
         // What left the view before the last counted cycle would have been touched in it.
-        let mut used: Vec<bool> = recording.left_at.iter().map(|&at| at > ends[ends.len() - 2]).collect();
+        let mut used: Vec<bool> = recording.left_at.iter().map(|&at| at > ends[ends.len() - 2].touch).collect();
         counted.iter().for_each(|touch| used[touch.block as usize] = true);
         let order = Order::of(recording, |id| used[id as usize]);
         let experts = Experts::of(recording, &order);
-        let starts: Vec<usize> = std::iter::once(0).chain(starts.iter().copied()).collect();
+        let starts: Vec<Start> = std::iter::once(Start::default()).chain(starts.iter().copied()).collect();
         let lead = first + 1;
-        let touches = &recording.touches[..=end];
-        let asides = starts.windows(2).map(|ends| Asides::of(recording, &order, &experts, &touches[ends[0]..ends[1]]));
-        let asides: Vec<Asides> = asides.collect();
+        let aside = |ends: &[Start]| {
+            let touches = &recording.touches[ends[0].touch..ends[1].touch];
+            Asides::of(recording, &order, &experts, touches, &recording.choices[ends[0].choice..ends[1].choice])
+        };
+        let asides: Vec<Asides> = starts.windows(2).map(aside).collect();
         let uses: Vec<Vec<Use>> = asides.iter().map(|aside| aside.uses(recording, &order, &experts)).collect();
-        let pace = Pace::of(&uses, touches, &starts, lead);
+        let pace = Pace::of(recording, &uses, &starts, lead);
         let mut cycles: Vec<Cycle> = uses.iter().map(|uses| Cycle::new(uses, &pace)).collect();
         let lead_cycles: Vec<Cycle> = cycles.drain(..lead).collect();
         if cycles.iter().all(|cycle| cycle.steps.is_empty()) {
@@ -101,10 +118,12 @@ impl Workload {
             lead: lead_cycles,
             cycles,
             threads: waits::threads(counted),
-            experts_used: asides[lead..].iter().map(|aside| experts.count(&aside.slices)).sum(),
+            experts_used: asides[lead..].iter().map(Asides::experts).sum(),
             touch_ns: pace.touch_ns as u64,
-            recorded_ns: counted[counted.len() - 1].at_ns - counted[0].at_ns,
-            start_ns: counted[0].at_ns,
+            wake_ns: pace.wake_ns as u64,
+            work: recording.work.clone().crowded(pace.is_undisturbed && waits::threads(counted) >= processors),
+            recorded_ns: end.at_ns - start.at_ns,
+            start_ns: start.at_ns,
         })
     }
 
@@ -138,28 +157,37 @@ impl Workload {
     }
 }
 
-/// Touches that go round the ring's end for the first time since its middle.
-fn wraps(recording: &Recording, order: &Order, experts: &Experts) -> Vec<usize> {
+/// Where touches and routers' choices go round the ring's end for the first time since its middle.
+fn wraps(recording: &Recording, order: &Order, experts: &Experts<'_>) -> Vec<Start> {
     let (mut cursor, mut was_in_middle) = (0, false);
     let mut starts = Vec::new();
-    for (index, touch) in recording.touches.iter().enumerate() {
-        let slice = experts.slice(touch, &recording.blocks[touch.block as usize]);
-        let place = slice.map(|slice| experts.slices[slice].place).or_else(|| order.place(touch.block, cursor));
-        let Some(place) = place else { continue };
+    let mut pass = |place: Option<usize>, start: Start| {
+        let Some(place) = place else { return cursor };
         was_in_middle |= (order.count() / 4..order.count() * 3 / 4).contains(&place);
         if place < cursor && cursor - place > order.count() / 2 && std::mem::take(&mut was_in_middle) {
-            starts.push(index);
+            starts.push(start);
         }
         cursor = place;
+        cursor
+    };
+    let mut choices = recording.choices.iter().enumerate().peekable();
+    let mut near = 0;
+    for touch in 0..=recording.touches.len() {
+        while let Some((choice, made)) = choices.next_if(|(_, made)| made.touches <= touch) {
+            near = pass(experts.router(made.layer), Start { touch, choice, at_ns: made.at_ns });
+        }
+        let Some(&Touched { block, at_ns, .. }) = recording.touches.get(touch) else { break };
+        let choice = choices.peek().map_or(recording.choices.len(), |(choice, _)| *choice);
+        let place = experts.place(recording, block).or_else(|| order.place(block, near));
+        near = pass(place, Start { touch, choice, at_ns });
     }
     starts
 }
 
-fn parts(recording: &Recording, cycles: &[Cycle]) -> Vec<Part> {
+fn parts(recording: &Recording, cycles: &[Cycle]) -> Vec<Used> {
     let mut is_used = vec![false; recording.blocks.len()];
     let steps = cycles.iter().flat_map(|cycle| &cycle.steps);
     steps.for_each(|step| is_used[step.block as usize] = true);
-    let views = recording.views.iter().zip(&recording.expected);
-    let used = views.filter(|((ids, _), _)| ids.clone().any(|id| is_used[id as usize]));
-    used.map(|((ids, _), expected)| Part { ids: ids.clone(), expected: expected.clone() }).collect()
+    let used = recording.parts.iter().filter(|part| part.ids.clone().any(|id| is_used[id as usize]));
+    used.map(|part| Used { ids: part.ids.clone(), expected: part.expected() }).collect()
 }

@@ -3,7 +3,9 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use super::slices::{Slices, Told, expert_of};
+use super::told::{Layers, Told};
+use crate::pager::expert_slices::Slices;
+use crate::pager::pieces;
 use crate::policy::{BlockId, Role};
 use crate::trace::{Event, Item, Record, Tensor, View};
 
@@ -47,7 +49,7 @@ pub struct Place {
     pub role: u16,
     /// Layer of that tensor.
     pub layer: Option<u32>,
-    /// The expert in whose slice of that tensor the whole place lies: none where two experts, or an expert
+    /// The expert in whose slice the whole place lies: none where two experts, or an expert
     /// and something else, share it.
     pub expert: Option<u32>,
     /// Its tensors are read one soon after the other: a touch says how far the cycle has come.
@@ -76,7 +78,7 @@ pub struct Blocks {
     layers: u32,
     /// The most experts that a tensor has.
     experts: u32,
-    slices: Slices,
+    expert_layers: Layers,
 }
 
 /// The byte behind the last one.
@@ -145,7 +147,9 @@ impl Blocks {
         tensors.retain(|(_, tensor)| tensor.bytes > 0);
         tensors.sort_unstable_by_key(|(_, tensor)| tensor.offset);
         self.experts = tensors.iter().map(|(_, tensor)| tensor.experts).fold(self.experts, u32::max);
-        tensors.iter().for_each(|(_, tensor)| self.slices.tensor(tensor));
+        tensors.iter().for_each(|(_, tensor)| self.expert_layers.tensor(tensor));
+        let extent = view.offset..view.offset.saturating_add(view.bytes);
+        let slices = Slices::of(&pieces::of_tensors(&view.tensors), &extent);
         let mut first = 0;
         for (block, order) in view.blocks.iter().zip(order) {
             let end = block.offset.saturating_add(u64::from(block.len));
@@ -160,13 +164,13 @@ impl Blocks {
                 .max_by_key(|(_, it)| end.min(end_of(it)).saturating_sub(block.offset.max(it.offset)))
                 .map(|(_, tensor)| *tensor);
             let word = most.map_or("unknown", |tensor| tensor.role.as_str());
-            let expert = most.and_then(|tensor| expert_of(tensor, block.offset..end));
+            let expert = slices.around(block.offset..end).map(|slice| slice.expert);
             let layer = match block.role {
                 Role::Expert { layer } => Some(layer),
                 _ => most.and_then(|tensor| tensor.layer),
             };
             if let (Some(layer), Some(expert)) = (layer, expert) {
-                self.slices.inside(layer, expert);
+                self.expert_layers.inside(layer, expert);
             }
             self.layers = layer.map_or(self.layers, |layer| self.layers.max(layer.saturating_add(1)));
             let role = self.role(word);
@@ -247,12 +251,12 @@ impl Blocks {
     /// expert of the layer.
     pub fn expert(&self, id: PlaceId) -> Option<(u32, u32)> {
         let Place { layer, expert, .. } = *self.place(id);
-        let layer = layer.filter(|&layer| self.slices.are_told(layer))?;
+        let layer = layer.filter(|&layer| self.expert_layers.are_told(layer))?;
         Some((layer, expert?))
     }
 
     /// In which layers touches tell the experts.
     pub fn told(&self) -> Told {
-        self.slices.count()
+        self.expert_layers.count()
     }
 }

@@ -7,7 +7,7 @@ use super::bottleneck;
 use super::cycles::Sleep;
 use super::distribution::Distribution;
 use super::how;
-use super::slices::Told;
+use super::told::Told;
 use super::units::{binary, percent, size, time};
 
 /// One figure of one log.

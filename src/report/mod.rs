@@ -24,12 +24,12 @@ mod requests;
 mod reuse;
 mod sequence;
 mod sleepers;
-mod slices;
 pub(crate) mod svg;
 mod table;
 #[cfg(test)]
 pub(crate) mod tests;
 mod timeline;
+mod told;
 mod touches;
 mod uniformity;
 mod units;
@@ -113,7 +113,7 @@ pub struct Report {
     /// Mixture of experts.
     pub experts: Option<experts::ExpertUse>,
     /// In which layers touches tell the experts.
-    pub expert_layers: slices::Told,
+    pub expert_layers: told::Told,
     /// Layer by role.
     pub heat: Vec<heat::Cell>,
     /// Cycle by cycle.

@@ -7,7 +7,7 @@ use crate::pager::{drives, tuner};
 use crate::policy::{BlockId, BlockTable, Need, Placement, Policy, State, Touch};
 use crate::trace;
 
-use super::{Scenario, Server, SimError, Step, Totals};
+use super::{Action, Scenario, Server, SimError, Step, Totals};
 
 /// The block that depth counts in, and reads of smaller ones in place of one: see [`super::Drive`].
 const BLOCK: u64 = tuner::BLOCK;
@@ -46,12 +46,19 @@ pub struct Engine<'a> {
     waiting: HashMap<BlockId, Vec<usize>>,
     /// Demand reads that have no frame yet.
     starved: VecDeque<BlockId>,
+    /// When the pager's thread is through with what it has been given.
+    pager_ns: u64,
+    /// What it has taken of the processor from each thread since its step began.
+    stolen_ns: Vec<u64>,
     untouched: Vec<bool>,
     totals: Totals,
     marks: Vec<Totals>,
     /// What a log of this run would hold.
     #[cfg(test)]
     pub log: Vec<trace::Record>,
+    /// When routers chose, and how many records the log held then.
+    #[cfg(test)]
+    pub chosen: Vec<(u64, usize)>,
 }
 
 impl<'a> Engine<'a> {
@@ -75,10 +82,14 @@ impl<'a> Engine<'a> {
             slept_at: vec![None; threads],
             waiting: HashMap::new(),
             starved: VecDeque::new(),
+            pager_ns: 0,
+            stolen_ns: vec![0; threads],
             totals: Totals::default(),
             marks: Vec::new(),
             #[cfg(test)]
             log: Vec::new(),
+            #[cfg(test)]
+            chosen: Vec::new(),
             scenario,
         }
     }
@@ -117,6 +128,23 @@ impl<'a> Engine<'a> {
         let _ = event;
     }
 
+    /// The pager's thread does something with `id`.
+    fn work(&mut self, action: Action, id: BlockId) {
+        let ns = self.scenario.work.ns(action, self.table.block(id).frame_bytes);
+        self.pager_ns = self.pager_ns.max(self.now_ns) + ns;
+        if self.scenario.work.is_crowded() {
+            let asleep = |thread: &usize| self.waiting.values().flatten().any(|waiter| waiter == thread);
+            let awake: Vec<usize> = (0..self.step.len()).filter(|thread| !asleep(thread)).collect();
+            awake.into_iter().for_each(|thread| self.stolen_ns[thread] += ns);
+        }
+    }
+
+    /// A thread is woken once the pager's thread is through: it looks for its block again.
+    fn wake(&mut self, thread: usize) {
+        let wait_ns = self.pager_ns.saturating_sub(self.now_ns);
+        self.at(wait_ns + self.scenario.wake_ns, Event::Looks(thread));
+    }
+
     fn at(&mut self, delay_ns: u64, event: Event) {
         self.sequence += 1;
         self.events.push(Reverse((self.now_ns + delay_ns, self.sequence, event)));
@@ -137,6 +165,7 @@ impl<'a> Engine<'a> {
                 self.mark();
             }
             self.next_step[script] += 1;
+            self.routed(script, next);
             self.at(0, Event::Looks(thread));
         }
     }
@@ -170,9 +199,12 @@ impl<'a> Engine<'a> {
         self.untouched[id as usize] = false;
         self.slept_at[thread] = Some(self.now_ns);
         if touch == Touch::Staged {
+            self.work(Action::Install, id);
+            // It slept meanwhile.
+            self.stolen_ns[thread] = 0;
             self.table.set_state(id, State::Present);
             self.note(trace::Event::Install { block: id });
-            self.at(self.scenario.wake_ns, Event::Looks(thread));
+            self.wake(thread);
         } else {
             self.table.set_waited_for(id, true);
             let sleepers = self.waiting.entry(id).or_default();
@@ -186,17 +218,31 @@ impl<'a> Engine<'a> {
             if self.table.state(id) != State::Present {
                 return Err(SimError::Contract(format!("rearmed {id}, which is not present")));
             }
+            self.work(Action::Rearm, id);
             self.table.set_state(id, State::Staged);
             self.note(trace::Event::Rearm { block: id });
         }
         Ok(())
     }
 
+    /// Tells the policy what routers have chosen before step `place` of a script.
+    fn routed(&mut self, script: usize, place: usize) {
+        let Some(foretold) = self.scenario.foretold.get(place).filter(|_| script == 0) else { return };
+        #[cfg(test)]
+        if !foretold.routed.is_empty() {
+            self.chosen.push((self.now_ns, self.log.len()));
+        }
+        for &id in foretold.routed.iter() {
+            self.policy.routed(&self.table, id);
+        }
+    }
+
     fn hint(&mut self, thread: usize, id: BlockId) {
         if self.scenario.threads[thread] != 0 {
             return;
         }
-        for &companion in self.scenario.companions.get(self.place[thread]).into_iter().flat_map(|all| all.iter()) {
+        let Some(foretold) = self.scenario.foretold.get(self.place[thread]) else { return };
+        for &companion in foretold.companions.iter() {
             if companion != id && self.table.state(companion) == State::Absent {
                 self.policy.hinted(&self.table, companion);
             }
@@ -205,7 +251,10 @@ impl<'a> Engine<'a> {
 
     fn computed(&mut self, thread: usize) {
         let Some(step) = self.step[thread] else { return };
-        if self.table.state(step.block) == State::Present {
+        let stolen_ns = std::mem::take(&mut self.stolen_ns[thread]);
+        if stolen_ns > 0 {
+            self.at(stolen_ns, Event::Computed(thread));
+        } else if self.table.state(step.block) == State::Present {
             self.take_step(thread);
         } else {
             // Evicted under the thread: it must have the block once more to finish.
@@ -262,6 +311,7 @@ impl<'a> Engine<'a> {
                 return Err(SimError::Contract(format!("victim {victim} is {:?}", self.table.state(victim))));
             }
             self.totals.wasted += u64::from(self.untouched[victim as usize]);
+            self.work(Action::Evict, victim);
             self.table.set_state(victim, State::Absent);
             self.note(trace::Event::Evict { block: victim, untouched: self.untouched[victim as usize] });
         }
@@ -276,7 +326,8 @@ impl<'a> Engine<'a> {
         self.totals.read_bytes += bytes;
         self.in_flight += 1;
         self.in_flight_bytes += bytes;
-        let done = self.server.ends_ns(&self.scenario.drive, self.now_ns, bytes);
+        self.work(Action::Read, id);
+        let done = self.server.ends_ns(&self.scenario.drive, self.pager_ns, bytes);
         self.at(done - self.now_ns, Event::Filled(id));
     }
 
@@ -289,11 +340,13 @@ impl<'a> Engine<'a> {
         let sleepers = self.waiting.remove(&id).unwrap_or_default();
         self.table.set_waited_for(id, false);
         if !sleepers.is_empty() || placement == Placement::Install {
+            self.work(Action::Install, id);
             self.table.set_state(id, State::Present);
             self.note(trace::Event::Install { block: id });
         }
         for thread in sleepers {
-            self.at(self.scenario.wake_ns, Event::Looks(thread));
+            self.stolen_ns[thread] = 0;
+            self.wake(thread);
         }
         Ok(())
     }

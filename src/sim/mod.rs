@@ -7,9 +7,11 @@
 mod belady;
 pub mod caches;
 mod engine;
+mod work;
 
 pub use belady::min_bytes;
 pub use engine::Engine;
+pub use work::{Action, Work};
 
 use std::sync::Arc;
 
@@ -22,6 +24,15 @@ pub struct Step {
     pub block: BlockId,
     /// Time that one thread computes on it, in nanoseconds.
     pub compute_ns: u64,
+}
+
+/// What the policy is told at a step of what comes.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Foretold {
+    /// Blocks that a router has chosen before the step begins, in the order in which they will be read.
+    pub routed: Arc<[BlockId]>,
+    /// Blocks that the policy is hinted at when the step's block reports its touch.
+    pub companions: Arc<[BlockId]>,
 }
 
 /// A drive: requests are served one after the other at full bandwidth, each after a latency.
@@ -61,9 +72,10 @@ pub struct Scenario {
     pub scripts: Vec<Vec<Step>>,
     /// See `scripts`.
     pub threads: Vec<usize>,
-    /// For each step of the first script, the blocks that the policy is hinted at when it touches; may be
-    /// shorter than the script.
-    pub companions: Vec<Arc<[BlockId]>>,
+    /// For each step of the first script what the policy is told then; may be shorter than the script.
+    pub foretold: Vec<Foretold>,
+    /// What the pager's thread needs for its work: one thing after the other.
+    pub work: Work,
     /// From the wake-up of a thread until it runs again, in nanoseconds. A block that is evicted
     /// meanwhile is touched again.
     pub wake_ns: u64,

@@ -63,7 +63,8 @@ fn cycles_of(policy: &mut dyn Policy, prior: bool, share: f64, count: usize) -> 
         drive: drive(),
         scripts: vec![steps.repeat(count)],
         threads: vec![0; 2],
-        companions: Vec::new(),
+        foretold: Vec::new(),
+        work: Work::default(),
         wake_ns: 15_000,
         touches_max: 10_000_000,
     };

@@ -191,7 +191,8 @@ proptest::proptest! {
                 drive: drive(),
                 scripts,
                 threads: (0..threads as usize).collect(),
-                companions: Vec::new(),
+                foretold: Vec::new(),
+        work: Work::default(),
                 wake_ns: 10_000,
                 touches_max: 4 * threads * count as u64,
             };

@@ -27,7 +27,8 @@ pub(super) fn scenario(script: Vec<Step>, threads: usize) -> Scenario {
         drive: drive(),
         scripts: vec![script],
         threads: vec![0; threads],
-        companions: Vec::new(),
+        foretold: Vec::new(),
+        work: Work::default(),
         wake_ns: 10_000,
         touches_max,
     }
