@@ -99,7 +99,11 @@ fn map(addr: *mut c_void, len: usize, prot: c_int, flags: c_int, fd: c_int, offs
     {
         return Verdict::Pass;
     }
-    engine::calmly(|| map_model(fd, offset as u64, len, flags)).flatten().map_or(Verdict::Pass, Verdict::Done)
+    let mapped = engine::calmly(|| map_model(fd, offset as u64, len, flags)).flatten();
+    if mapped.is_some() {
+        crate::router::say_if_deaf();
+    }
+    mapped.map_or(Verdict::Pass, Verdict::Done)
 }
 
 fn map_model(fd: c_int, offset: u64, len: usize, flags: c_int) -> Option<*mut c_void> {

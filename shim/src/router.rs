@@ -13,6 +13,7 @@ use std::cell::Cell;
 use std::collections::HashMap;
 use std::ffi::{CStr, CString, c_char, c_int, c_void};
 use std::panic::catch_unwind;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, OnceLock};
 
 use crate::engine;
@@ -157,13 +158,30 @@ fn ggml() -> Option<&'static Ggml> {
     GGML.get_or_init(find).as_ref()
 }
 
-fn find() -> Option<Ggml> {
-    // SAFETY: a name that ends with a NUL.
-    let mut address = unsafe { libc::dlsym(libc::RTLD_NEXT, SET_WATCH.as_ptr()) };
-    if address.is_null() {
-        // A library that was loaded for its loader alone.
-        address = loaded().iter().find_map(|name| symbol(opened(name)?, SET_WATCH).filter(|&found| found != ours()))?;
+/// Says once when a model with experts is mapped and nobody will call our function: it is linked into the
+/// program together with its callers.
+pub fn say_if_deaf() {
+    /// Relaxed: a second line would do no harm.
+    static SAID: AtomicBool = AtomicBool::new(false);
+    let wanted = engine::pager().is_some_and(|pager| pager.wants_routes());
+    if wanted && !SAID.swap(true, Ordering::Relaxed) && set_watch().is_none() {
+        log::warn!("the routers cannot be heard, ggml is part of the program: experts are read when they are touched");
     }
+}
+
+/// ggml's own function in a library.
+fn set_watch() -> Option<*mut c_void> {
+    // SAFETY: a name that ends with a NUL.
+    let address = unsafe { libc::dlsym(libc::RTLD_NEXT, SET_WATCH.as_ptr()) };
+    if !address.is_null() {
+        return Some(address);
+    }
+    // A library that was loaded for its loader alone.
+    loaded().iter().find_map(|name| symbol(opened(name)?, SET_WATCH).filter(|&found| found != ours()))
+}
+
+fn find() -> Option<Ggml> {
+    let address = set_watch()?;
     let tensor = library_of(address).and_then(|library| {
         // SAFETY: ggml's functions of these names have these types (ggml.h, ggml-backend.h).
         let calls = unsafe {

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::config::ByteSize;
-use crate::synth::{Arch, Order, Plan, Quant, Request, Summary, WriteOptions};
+use crate::synth::{Arch, Order, Plan, Quant, Request, Routing, Summary, WriteOptions};
 
 /// Arguments of `ggpager synth`.
 #[derive(clap::Args)]
@@ -52,6 +52,8 @@ pub struct Args {
     /// Experts that a token uses [default: by the architecture].
     #[arg(long)]
     used: Option<u64>,
+    #[command(flatten)]
+    routing: RoutingArgs,
     /// Replace files that exist.
     #[arg(long)]
     force: bool,
@@ -63,12 +65,62 @@ pub struct Args {
     dry_run: bool,
 }
 
+/// How routers behave, in architectures with experts. docs/synth.md has what comes of it.
+#[derive(clap::Args)]
+struct RoutingArgs {
+    /// Unevenness of the experts' popularity: standard deviation of what an expert gets from every token alike,
+    /// over that of what depends on the token. 0 (all alike) to 4 [default: 0.4].
+    #[arg(long, value_name = "RATIO")]
+    router_skew: Option<f64>,
+    /// Correlation of the router logits of two tokens of one topic, with which text stays for some ten tokens:
+    /// how much of its experts a token shares with the one before. 0 to 0.9 [default: 0.4].
+    #[arg(long, value_name = "CORRELATION")]
+    token_similarity: Option<f64>,
+    /// Correlation of a layer's router logits with those that its router makes of the hidden state one layer
+    /// earlier: how well the next layer's experts are foretold. At least 0.3 + 0.7 x --token-similarity, at most
+    /// 0.995 [default: 0.94].
+    #[arg(long, value_name = "CORRELATION")]
+    layer_similarity: Option<f64>,
+    /// Leave all of that to the luck of random weights.
+    #[arg(long, conflicts_with_all = ["router_skew", "token_similarity", "layer_similarity"])]
+    random_routers: bool,
+}
+
+impl RoutingArgs {
+    /// An option that was given.
+    fn given(&self) -> Option<&'static str> {
+        let all = [
+            ("--router-skew", self.router_skew.is_some()),
+            ("--token-similarity", self.token_similarity.is_some()),
+            ("--layer-similarity", self.layer_similarity.is_some()),
+            ("--random-routers", self.random_routers),
+        ];
+        all.into_iter().find_map(|(name, given)| given.then_some(name))
+    }
+
+    fn routing(&self) -> Option<Routing> {
+        let usual = Routing::default();
+        (!self.random_routers).then(|| Routing {
+            skew: self.router_skew.unwrap_or(usual.skew),
+            token_similarity: self.token_similarity.unwrap_or(usual.token_similarity),
+            layer_similarity: self.layer_similarity.unwrap_or(usual.layer_similarity),
+        })
+    }
+}
+
 /// Runs the verb.
 pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     let quant = args.quant.unwrap_or(Quant::usual(args.arch));
+    let given = args.routing.given();
+    anyhow::ensure!(
+        given.is_none() || args.arch != Arch::Llama,
+        "{} does not go with llama: it has no experts",
+        given.unwrap_or_default()
+    );
     let request = Request {
         order: args.order.unwrap_or(quant.usual_order()),
         seed: args.seed,
+        routing: args.routing.routing(),
         split_max: args.split_max_size,
         layers: args.layers,
         width: args.width,

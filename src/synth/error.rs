@@ -24,6 +24,18 @@ pub enum Error {
         /// What would be accepted.
         why: &'static str,
     },
+    /// Routers cannot behave like that.
+    #[error("{what} {value} does not go with {}: {why}", arch.name())]
+    Routing {
+        /// The architecture.
+        arch: Arch,
+        /// The value's name, as the command line calls it.
+        what: &'static str,
+        /// The value asked for.
+        value: f64,
+        /// What would be accepted.
+        why: &'static str,
+    },
     /// A row is no whole number of quantization blocks.
     #[error("{quant:?} does not fit {tensor}: its rows have {row} elements, no multiple of {block}")]
     Row {

@@ -4,6 +4,7 @@
 
 use super::arch::{Arch, Shape};
 use super::quant::Quant;
+use super::stream::DEEPSEEK_SCALE;
 use super::tensors::Tensor;
 use super::vocab;
 use crate::gguf::GgmlType;
@@ -141,7 +142,7 @@ impl Metadata {
             if shape.arch == Arch::Deepseek2 {
                 self.u32(&key("leading_dense_block_count"), shape.dense_layers.into());
                 self.u32(&key("expert_shared_count"), experts.shared);
-                self.f32(&key("expert_weights_scale"), 2.5);
+                self.f32(&key("expert_weights_scale"), DEEPSEEK_SCALE as f32);
                 self.bool(&key("expert_weights_norm"), true);
                 // LLAMA_EXPERT_GATING_FUNC_TYPE_SIGMOID
                 self.u32(&key("expert_gating_func"), 2);

@@ -7,6 +7,7 @@ use super::error::Error;
 use super::header::{ALIGNMENT, Metadata, header};
 use super::order::Order;
 use super::quant::Quant;
+use super::routing::Routing;
 use super::tensors::{Tensor, tensors};
 use crate::gguf::GgmlType;
 
@@ -59,6 +60,8 @@ pub struct Plan {
     pub order: Order,
     /// Seed of the weights.
     pub seed: u64,
+    /// How routers behave; `None` leaves it to the luck of random weights.
+    pub routing: Option<Routing>,
     /// One file, or several when the model is split.
     pub files: Vec<PlannedFile>,
 }
@@ -88,7 +91,7 @@ fn split_path(out: &Path, number: usize, count: usize) -> PathBuf {
 impl Plan {
     /// Lays out a model of `shape`. With `split_bytes_max`, tensors go on into a new file when the
     /// one they were in would have more bytes of data than that; a model that fits in one file is
-    /// not split.
+    /// not split. What routers do is left to luck: see [`Plan::routing`].
     ///
     /// # Errors
     /// [`Error::Parameter`], [`Error::NoExperts`], [`Error::Row`], [`Error::Shards`].
@@ -143,7 +146,7 @@ impl Plan {
             PlannedFile { path, header, tensors }
         });
         let files = files.collect();
-        Ok(Plan { shape, quant, order, seed, files })
+        Ok(Plan { shape, quant, order, seed, routing: None, files })
     }
 
     /// Bytes of all files.

@@ -12,6 +12,7 @@ use super::header::table_line_bytes;
 use super::order::Order;
 use super::plan::{Plan, typed};
 use super::quant::Quant;
+use super::routing::Routing;
 use super::tensors::tensors;
 use super::vocab;
 use crate::config::ByteSize;
@@ -35,6 +36,8 @@ pub struct Request {
     pub order: Order,
     /// Seed of the weights.
     pub seed: u64,
+    /// How routers behave; `None` leaves it to the luck of random weights. Without experts it means nothing.
+    pub routing: Option<Routing>,
     /// Bytes of all files together, within 3 %.
     pub size: ByteSize,
     /// Bytes of tensors in one file, at most.
@@ -90,6 +93,7 @@ impl Request {
             quant,
             order: quant.usual_order(),
             seed: 1,
+            routing: Some(Routing::default()),
             size,
             split_max: None,
             layers: None,
@@ -117,9 +121,11 @@ impl Request {
                 }
             }
         }
+        self.routing.map_or(Ok(()), |routing| routing.check(self.arch))?;
         let shape = self.shape()?;
         let split = self.split_max.map(|size| size.0);
-        Plan::new(&self.out, shape, self.quant, self.order, self.seed, split)
+        let plan = Plan::new(&self.out, shape, self.quant, self.order, self.seed, split)?;
+        Ok(Plan { routing: self.routing, ..plan })
     }
 
     fn shape(&self) -> Result<Shape, Error> {

@@ -52,7 +52,15 @@ fn what_cannot_be_is_refused() {
     let moe = request(Arch::Qwen3Moe, Quant::Q4_K, 1 << 30);
     assert!(error(Request { experts: Some(16), used: Some(17), ..moe }).contains("--used 17"));
     let lite = request(Arch::Deepseek2, Quant::Q4_K, 1 << 30);
-    assert!(error(Request { layers: Some(27), ..lite }).contains("lite"));
+    assert!(error(Request { layers: Some(27), ..lite.clone() }).contains("lite"));
+    let routed = |skew, token_similarity, layer_similarity| {
+        error(Request { routing: Some(Routing { skew, token_similarity, layer_similarity }), ..lite.clone() })
+    };
+    assert!(routed(-0.1, 0.4, 0.94).contains("--router-skew -0.1"));
+    assert!(routed(f64::NAN, 0.4, 0.94).contains("--router-skew NaN"));
+    assert!(routed(0.4, 0.95, 0.99).contains("--token-similarity 0.95"));
+    assert!(routed(0.4, 0.4, 1.0).contains("--layer-similarity 1"));
+    assert!(routed(0.4, 0.8, 0.85).contains("--layer-similarity 0.85"));
     let shape = Shape { ff: 100, ..Shape::usual(Arch::Llama, 256, 1.0).expect("valid") };
     let rows = Plan::new(Path::new("x"), shape, Quant::Q8_0, Order::Convert, 1, None);
     assert!(matches!(rows, Err(Error::Row { row: 100, block: 32, .. })));
@@ -74,8 +82,8 @@ fn what_the_caller_fixes_stays() {
     assert_eq!(fixed, (9, 12_345, 24, 3, 777));
 }
 
-/// Values of the first block of `data`, by the layouts in `ggml-common.h`.
-fn decode(ty: GgmlType, block: &[u8]) -> Vec<f32> {
+/// Values of a block, by the layouts in `ggml-common.h`.
+pub(super) fn decode(ty: GgmlType, block: &[u8]) -> Vec<f32> {
     let half = |at: usize| f16::from_le_bytes([block[at], block[at + 1]]).to_f32();
     let nibbles = |bytes: &[u8]| {
         let low = bytes.iter().map(|byte| byte & 15).collect::<Vec<_>>();
@@ -111,11 +119,12 @@ fn decode(ty: GgmlType, block: &[u8]) -> Vec<f32> {
             };
             (0..256).map(value).collect()
         }
-        // The order of elements inside the block is left out: it does not matter here.
         GgmlType::Q6_K => {
             let value = |i: usize| {
-                let low = if i < 128 { block[i] & 15 } else { block[i - 128] >> 4 };
-                let high = (block[128 + i / 4] >> (2 * (i % 4))) & 3;
+                let (upper, quarter, lane) = (i / 128, i % 128 / 32, i % 32);
+                let byte = block[64 * upper + 32 * (quarter % 2) + lane];
+                let low = if quarter < 2 { byte & 15 } else { byte >> 4 };
+                let high = (block[128 + 32 * upper + lane] >> (2 * quarter)) & 3;
                 half(208) * f32::from(block[192 + i / 16] as i8) * (f32::from(low | (high << 4)) - 32.0)
             };
             (0..256).map(value).collect()
@@ -152,7 +161,7 @@ fn weights_are_finite_with_the_wanted_spread() {
             let tensor = Tensor { layer: Some(3), stem: "w.weight", checkpoint: "w", dims: [columns, 1, 1], kind };
             let block_bytes = ty.block_bytes() as usize;
             let mut data = vec![0; 65_536 / ty.block_elements() as usize * block_bytes];
-            Weights::new(1, &tensor, ty).fill(0, &mut data);
+            Weights::new(1, &tensor, ty, None).fill(0, &mut data);
             let values: Vec<f32> = data.chunks(block_bytes).flat_map(|block| decode(ty, block)).collect();
             assert!(values.iter().all(|value| value.is_finite()), "{ty} {columns}");
             let sigma = 1.0 / (columns as f64).sqrt();
@@ -172,7 +181,7 @@ fn pieces_of_a_tensor_join() {
     for ty in [GgmlType::Q4_0, GgmlType::Q6_K, GgmlType::MXFP4, GgmlType::F32] {
         let tensor =
             Tensor { layer: None, stem: "output.weight", checkpoint: "x", dims: [4096, 8, 1], kind: Kind::Output };
-        let weights = Weights::new(9, &tensor, ty);
+        let weights = Weights::new(9, &tensor, ty, None);
         let mut whole = vec![0; (4096 * 8 / ty.block_elements() * ty.block_bytes()) as usize];
         weights.fill(0, &mut whole);
         let step = weights.piece_bytes(3000);

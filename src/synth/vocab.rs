@@ -12,7 +12,7 @@ pub(super) const END: u32 = 2;
 
 /// Tokens before the made-up words: 3 control tokens, 256 bytes, the space, 94 characters, 26
 /// letters after a space.
-const FIXED: u64 = 3 + 256 + 1 + 94 + 26;
+pub(super) const FIXED: u64 = 3 + 256 + 1 + 94 + 26;
 /// The least vocabulary: the fixed tokens and a few words.
 pub(super) const TOKENS_MIN: u64 = 384;
 /// The largest vocabulary: what words of three syllables are enough for.

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use super::error::Error;
 use super::plan::{Plan, PlannedFile};
+use super::shaped::Shaped;
 use super::sink::Sink;
 use super::weights::Weights;
 use crate::config::ByteSize;
@@ -96,9 +97,11 @@ impl Plan {
                 ControlFlow::Break(()) => Err(Error::Interrupted),
             }
         };
+        let shaped = self.routing.filter(|_| self.shape.experts.is_some());
+        let shaped = shaped.map(|routing| Shaped::new(&self.shape, routing, self.seed));
         put(&file.header)?;
         for typed in &file.tensors {
-            let weights = Weights::new(self.seed, &typed.tensor, typed.ty);
+            let weights = Weights::new(self.seed, &typed.tensor, typed.ty, shaped.as_ref());
             let step = weights.piece_bytes(CHUNK_BYTES);
             let mut offset = 0;
             while offset < typed.bytes {
