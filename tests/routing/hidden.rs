@@ -111,7 +111,8 @@ impl Hidden {
             assert!(layer.states.iter().flatten().all(|value| value.is_finite()), "layer {number}");
             let router = Router::of(model, file, number);
             let foretold = |states: &Layer| {
-                let pairs = states.states.iter().zip(&layer.choices);
+                // From the last token on: of a prompt, too, the last layer computes a single token.
+                let pairs = states.states.iter().rev().zip(layer.choices.iter().rev());
                 mean(pairs.map(|(state, chosen)| shared(chosen, &router.choose(state, chosen.len()))))
             };
             assert!(foretold(layer) > 0.99, "layer {number}: {}", foretold(layer));

@@ -60,13 +60,13 @@ fn watched(program: &Path, model: &Path) -> Figures {
 
 fn figures(program: &Path, arch: Arch, routing: Option<Routing>) -> Figures {
     let out: PathBuf = support::scratch("model.gguf");
-    // Shares of experts in use as in published models.
+    // Shares of experts in use as in published models; a vocabulary that is large enough for varied text.
     let (experts, used) = match arch {
         Arch::Qwen3Moe => (128, 8),
         Arch::Deepseek2 => (64, 6),
         _ => (32, 4),
     };
-    let usual = Request::new(&out, arch, Quant::usual(arch), ByteSize(100_000_000));
+    let usual = Request::new(&out, arch, Quant::usual(arch), ByteSize(200 << 20));
     let request = Request { routing, experts: Some(experts), used: Some(used), ..usual };
     request.plan().expect("possible").write(WriteOptions::default(), &mut |_| ControlFlow::Continue(())).expect("room");
     let figures = watched(program, &out);
