@@ -193,6 +193,7 @@ impl<'a> Bench<'a> {
         let mut policy: Box<dyn Policy> = policy::for_strategy(strategy);
         for part in &self.workload.parts {
             policy.mapped(&table, part.ids.clone(), &part.expected);
+            policy.experts(&table, &part.by_expert);
         }
         let scenario = Scenario {
             drive: case.drive,

@@ -101,6 +101,11 @@ impl Part {
     pub fn expected(&self) -> Vec<BlockId> {
         self.layout.order.iter().map(|&index| self.ids.start + index).collect()
     }
+
+    /// The blocks of all expert slices, expert by expert.
+    pub fn by_expert(&self) -> Vec<BlockId> {
+        self.layout.by_expert().map(|index| self.ids.start + index).collect()
+    }
 }
 
 /// A log in memory. Blocks have numbers of their own, which are never used again.

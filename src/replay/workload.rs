@@ -34,6 +34,8 @@ pub struct Used {
     pub ids: Range<BlockId>,
     /// The order that the header foretells.
     pub expected: Vec<BlockId>,
+    /// Those of expert slices, expert by expert.
+    pub by_expert: Vec<BlockId>,
 }
 
 /// Where a cycle begins.
@@ -189,5 +191,5 @@ fn parts(recording: &Recording, cycles: &[Cycle]) -> Vec<Used> {
     let steps = cycles.iter().flat_map(|cycle| &cycle.steps);
     steps.for_each(|step| is_used[step.block as usize] = true);
     let used = recording.parts.iter().filter(|part| part.ids.clone().any(|id| is_used[id as usize]));
-    used.map(|part| Used { ids: part.ids.clone(), expected: part.expected() }).collect()
+    used.map(|part| Used { ids: part.ids.clone(), expected: part.expected(), by_expert: part.by_expert() }).collect()
 }
