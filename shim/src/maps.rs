@@ -101,7 +101,7 @@ fn map(addr: *mut c_void, len: usize, prot: c_int, flags: c_int, fd: c_int, offs
     }
     let mapped = engine::calmly(|| map_model(fd, offset as u64, len, flags)).flatten();
     if mapped.is_some() {
-        crate::router::say_if_deaf();
+        let _ = engine::calmly(crate::router::say_if_deaf);
     }
     mapped.map_or(Verdict::Pass, Verdict::Done)
 }

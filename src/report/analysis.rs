@@ -5,7 +5,7 @@ use super::blocks::{Blocks, PlaceId};
 use super::bottleneck::Bottleneck;
 use super::cycles::{Breakdown, Cycles};
 use super::distribution::Counter;
-use super::experts::Experts;
+use super::experts::{Experts, Passes};
 use super::heat::{self, Usage};
 use super::laps::Laps;
 use super::requests::Requests;
@@ -38,6 +38,7 @@ pub struct Analysis {
     reuse: Reuse,
     by_touch: Experts,
     by_router: Experts,
+    passes: Passes,
     addresses: Addresses,
     usage: Usage,
     sleeps: [Counter; 3],
@@ -72,6 +73,7 @@ impl Analysis {
             reuse: Reuse::default(),
             by_touch: Experts::default(),
             by_router: Experts::default(),
+            passes: Passes::default(),
             addresses: Addresses::default(),
             usage: Usage::default(),
             sleeps: Default::default(),
@@ -186,7 +188,8 @@ impl Analysis {
             Event::Rearm { block } => self.set_in_view(block, false),
             Event::Budget { bytes } => self.budget_bytes = bytes,
             Event::Routed { layer, token, expert } => {
-                self.by_router.used((self.cycle, token), layer, expert, self.blocks.experts());
+                let pass = self.passes.at(layer, token, self.cycle);
+                self.by_router.used((pass, token), layer, expert, self.blocks.experts());
             }
             // See `item`.
             Event::Cycle { .. } | Event::Unmapped { .. } => {}

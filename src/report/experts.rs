@@ -64,6 +64,27 @@ struct Layer {
     by_layer: Predictor,
 }
 
+/// Numbers the passes through the model by what routers choose: a layer that is not above the one before
+/// begins another. Touches tell cycles less well, where most of the model stays in memory.
+#[derive(Default)]
+pub struct Passes {
+    number: u64,
+    latest: Option<(u32, u32, u64)>,
+}
+
+impl Passes {
+    /// The number of the pass in which the router of `layer` chose for `token` of a batch, in `cycle` as
+    /// touches tell it.
+    pub fn at(&mut self, layer: u32, token: u32, cycle: u64) -> u64 {
+        let begins = self.latest.is_some_and(|(last_layer, last_token, last_cycle)| {
+            layer < last_layer || layer == last_layer && (token < last_token || cycle != last_cycle)
+        });
+        self.number += u64::from(begins);
+        self.latest = Some((layer, token, cycle));
+        self.number
+    }
+}
+
 /// Comes before every set of experts: what follows it is popular.
 const ALWAYS: u32 = 0;
 
@@ -211,6 +232,19 @@ pub struct LayerUse {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn passes_are_told_by_layers_whatever_touches_tell() {
+        let mut passes = Passes::default();
+        // A prompt of two tokens, then one token at a time; the touches see one cycle in all of it.
+        let prompt = [(3, 0), (3, 0), (3, 1), (4, 0), (4, 1)].map(|(layer, token)| passes.at(layer, token, 7));
+        assert_eq!(prompt, [0; 5]);
+        let decoded = [3, 3, 4, 4, 3, 3, 4].map(|layer| passes.at(layer, 0, 7));
+        assert_eq!(decoded, [1, 1, 1, 1, 2, 2, 2]);
+        // With one layer alone there is nothing else to go by.
+        let mut passes = Passes::default();
+        assert_eq!([7, 7, 8, 9].map(|cycle| passes.at(0, 0, cycle)), [0, 0, 1, 2]);
+    }
 
     #[test]
     fn what_repeats_is_reused_and_what_alternates_is_foretold() {
