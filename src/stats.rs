@@ -67,6 +67,13 @@ pub struct Stats {
     pub evictions: u64,
     /// Blocks read for nothing: evicted before anybody touched them.
     pub evictions_untouched: u64,
+    /// Bytes of the expert blocks that routers chose, each as often as it was chosen; 0 where they are not
+    /// heard. A batch chooses a block once.
+    pub chosen_bytes: u64,
+    /// Those of them that were in memory when they were chosen.
+    pub chosen_held_bytes: u64,
+    /// Those of them whose read was in flight.
+    pub chosen_in_flight_bytes: u64,
     /// Pages that could not be read and answer with SIGBUS.
     pub poisoned_pages: u64,
     /// Mean number of reads in flight while at least one was.
@@ -86,6 +93,13 @@ pub struct Stats {
     pub pager_cpu_s: f64,
     /// Time from the first view to this summary.
     pub wall_s: f64,
+}
+
+impl Stats {
+    /// The part of what routers chose that was in memory already, by bytes. `None` where nobody heard them.
+    pub fn chosen_held(&self) -> Option<f64> {
+        (self.chosen_bytes > 0).then(|| self.chosen_held_bytes as f64 / self.chosen_bytes as f64)
+    }
 }
 
 /// A file that blocks were read from.

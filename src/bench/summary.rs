@@ -90,6 +90,8 @@ pub struct Summary {
     pub drive_share: Option<f64>,
     /// Part of the limit that decoding used.
     pub drive_share_of_limit: Option<f64>,
+    /// Part of what routers chose in the whole run that was in memory already, by bytes.
+    pub chosen_held: Option<f64>,
     /// Mean reads in flight while any was, decoding.
     pub reads_in_flight: Option<f64>,
     /// The same of the whole run.
@@ -204,6 +206,7 @@ pub fn summarize(rounds: &[Round], contender: Contender, yardstick: Yardstick<'_
         drive_share: over(&|round, lane| Some(lane.decode?.bytes_per_s()? / ceiling(round)?)),
         drive_share_of_limit: decoding(&|decode| Some(decode.bytes_per_s()? / limit?)).filter(|_| is_bounded),
         reads_in_flight: decoding(&|decode| decode.reads_in_flight()),
+        chosen_held: told(&Stats::chosen_held),
         reads_in_flight_of_run: told(&|stats| Some(stats.reads_in_flight_mean)),
         stall_ms_per_token: decoding(&|decode| decode.stall_ms_each()).filter(|_| contender.is_paged()),
         stall_s_of_run: told(&|stats| Some(stats.stall_s)),

@@ -12,7 +12,7 @@ use crate::budget::{self, Memory};
 use crate::config::{BudgetSetting, ByteSize};
 use crate::drive::{self, Options};
 use crate::gguf::TokenReads;
-use crate::pager::blocks::EXPERT_BLOCK;
+use crate::pager::piece::EXPERT_BLOCK;
 use crate::plan::compute::{self, Compute};
 use crate::plan::estimate::Ground;
 use crate::plan::kv::KvCache;

@@ -5,8 +5,8 @@ use std::ops::Range;
 
 use xxhash_rust::xxh3::Xxh3;
 
-use crate::pager::blocks::Piece;
 use crate::pager::file::ModelFile;
+use crate::pager::piece::Piece;
 use crate::policy::Role;
 
 /// A model as its order sees it: where its tensors lie. A copy of a model has the model's key; so has

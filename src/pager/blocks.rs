@@ -15,34 +15,9 @@ use std::ops::Range;
 
 use super::cells::Cells;
 use super::expert_slices::{Slice, Slices};
+use super::piece::Piece;
 use super::region::{HUGE, PAGE, page_ceil};
 use crate::policy::{Block, Role};
-
-/// Size of a block of embedding rows, in bytes.
-pub const ROW_BLOCK: usize = 16 << 10;
-
-/// Size of a block of expert tensors whose slices are no blocks, in bytes.
-pub const EXPERT_BLOCK: usize = 256 << 10;
-
-/// The size of blocks of a role, in bytes.
-pub fn block_bytes(role: Role) -> usize {
-    match role {
-        Role::Cyclic => HUGE,
-        Role::Row => ROW_BLOCK,
-        Role::Expert { .. } => EXPERT_BLOCK,
-    }
-}
-
-/// A part of the file with one role, in the expected order of reading.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Piece {
-    /// Bytes of the file.
-    pub bytes: Range<u64>,
-    /// What it holds.
-    pub role: Role,
-    /// The expert whose slice it is, if it is one.
-    pub expert: Option<u32>,
-}
 
 /// The blocks of one view.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -156,6 +131,7 @@ impl Layout {
 
 #[cfg(test)]
 mod tests {
+    use super::super::piece::{EXPERT_BLOCK, ROW_BLOCK};
     use super::*;
 
     const M: u64 = HUGE as u64;

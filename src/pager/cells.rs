@@ -2,8 +2,8 @@
 
 use std::ops::Range;
 
-use super::blocks::{Piece, block_bytes};
 use super::expert_slices::Slice;
+use super::piece::{Piece, block_bytes};
 use super::region::PAGE;
 use crate::policy::{Block, Role};
 

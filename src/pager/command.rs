@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use crossbeam_channel::Sender;
 
-use super::blocks::Piece;
 use super::file::ModelFile;
+use super::piece::Piece;
 use super::view::Kept;
 use crate::budget::governor::Governor;
 use crate::stats::Stats;

@@ -7,7 +7,7 @@
 use std::collections::{BTreeSet, HashMap};
 use std::ops::Range;
 
-use super::blocks::Piece;
+use super::piece::Piece;
 use super::region::PAGE;
 use crate::policy::Role;
 

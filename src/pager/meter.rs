@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use hdrhistogram::Histogram;
 
-use crate::policy::Touch;
+use crate::policy::{State, Touch};
 use crate::stats::{Percentiles, Stats};
 use crate::status::Counters;
 
@@ -113,6 +113,16 @@ impl Meter {
             Touch::Absent => self.stats.faults_demand += 1,
             Touch::Reading => self.stats.faults_in_flight += 1,
             Touch::Staged => self.stats.faults_staged += 1,
+        }
+    }
+
+    /// A router chose a block of `bytes` in `state`.
+    pub fn chosen(&mut self, bytes: u64, state: State) {
+        self.stats.chosen_bytes += bytes;
+        match state {
+            State::Staged | State::Present => self.stats.chosen_held_bytes += bytes,
+            State::Reading => self.stats.chosen_in_flight_bytes += bytes,
+            State::Absent | State::Poisoned | State::Gone => {}
         }
     }
 

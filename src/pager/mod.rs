@@ -21,6 +21,7 @@ pub mod link;
 pub mod load;
 pub mod meter;
 pub mod notes;
+pub mod piece;
 pub mod pieces;
 pub mod reads;
 pub mod region;
@@ -297,7 +298,7 @@ impl Pager {
     }
 
     /// Where the order of a view is kept, and what is kept there.
-    fn kept(&self, file: &ModelFile, extent: std::ops::Range<u64>, pieces: &[blocks::Piece]) -> Option<Kept> {
+    fn kept(&self, file: &ModelFile, extent: std::ops::Range<u64>, pieces: &[piece::Piece]) -> Option<Kept> {
         let learns = policy::learns(self.settings.strategy);
         let store = Store::of_user(|name| std::env::var_os(name)).filter(|_| learns && self.settings.order_cache)?;
         let key = Key::new(file, extent, pieces);

@@ -4,8 +4,8 @@ use std::fs::File;
 use std::os::fd::AsRawFd;
 use std::path::PathBuf;
 
-use super::blocks::Piece;
 use super::file::ModelFile;
+use super::piece::Piece;
 use crate::gguf::{self, Model, Tensor};
 use crate::policy::Role;
 use crate::trace;

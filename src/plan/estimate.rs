@@ -4,7 +4,7 @@
 use serde::Serialize;
 
 use crate::gguf::TokenReads;
-use crate::pager::blocks::{EXPERT_BLOCK, ROW_BLOCK};
+use crate::pager::piece::{EXPERT_BLOCK, ROW_BLOCK};
 use crate::pager::region::HUGE;
 use crate::policy::divide;
 

@@ -6,6 +6,7 @@ use super::experts::{Experts, Layer};
 use super::order::Order;
 use super::pace::Pace;
 use super::recording::{Choice, Recording, Touched};
+use super::used::Use;
 use crate::policy::{BlockId, Role};
 use crate::sim::{Foretold, Step};
 
@@ -16,23 +17,6 @@ pub struct Cycle {
     pub steps: Vec<Step>,
     /// For each step what the pager is told then of what comes.
     pub foretold: Vec<Foretold>,
-}
-
-/// A step before its time is known.
-#[derive(Debug, Clone)]
-pub struct Use {
-    /// The block.
-    pub block: BlockId,
-    /// Bytes of it that are computed with.
-    pub bytes: u64,
-    foretold: Foretold,
-}
-
-impl Use {
-    /// A router has chosen before it.
-    pub fn is_chosen(&self) -> bool {
-        !self.foretold.routed.is_empty()
-    }
 }
 
 impl Cycle {

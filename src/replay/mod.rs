@@ -17,6 +17,7 @@ mod recording;
 pub mod report;
 pub mod svg;
 pub mod table;
+mod used;
 mod waits;
 mod work;
 mod workload;

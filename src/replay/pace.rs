@@ -2,11 +2,10 @@
 
 use std::collections::HashMap;
 
-use super::cycle::Use;
 use super::fit::{Line, trimmed_mean, weighted_median};
-use super::recording::{Recording, Touched};
+use super::recording::{Recording, Start, Touched};
+use super::used::Use;
 use super::waits;
-use super::workload::Start;
 use crate::policy::BlockId;
 use crate::sim::Action;
 

@@ -74,6 +74,17 @@ impl Choice {
     }
 }
 
+/// Where a cycle begins.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Start {
+    /// Touches before it.
+    pub touch: usize,
+    /// Routers' choices before it.
+    pub choice: usize,
+    /// When, on the log's clock.
+    pub at_ns: u64,
+}
+
 /// A read that has ended well.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Span {

@@ -2,11 +2,12 @@
 
 use std::ops::Range;
 
-use super::cycle::{Asides, Cycle, Use};
+use super::cycle::{Asides, Cycle};
 use super::experts::Experts;
 use super::order::Order;
 use super::pace::Pace;
-use super::recording::{Recording, Touched};
+use super::recording::{Recording, Start, Touched};
+use super::used::Use;
 use super::waits;
 use crate::policy::{Block, BlockId, BlockTable};
 use crate::sim::{Step, Work};
@@ -36,17 +37,6 @@ pub struct Used {
     pub expected: Vec<BlockId>,
     /// Those of expert slices, expert by expert.
     pub by_expert: Vec<BlockId>,
-}
-
-/// Where a cycle begins.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Start {
-    /// Touches before it.
-    pub touch: usize,
-    /// Routers' choices before it.
-    pub choice: usize,
-    /// When, on the log's clock.
-    pub at_ns: u64,
 }
 
 /// See the module's page. The assumption behind it: every cycle uses the same blocks whole, in the same

@@ -17,7 +17,9 @@ impl Engine {
         experts.dedup();
         for view in self.views.iter().flatten() {
             for index in view.layout.chosen(layer, &experts) {
-                self.policy.routed(&self.table, view.ids.start + index);
+                let id = view.ids.start + index;
+                self.meter.chosen(u64::from(self.table.block(id).len), self.table.state(id));
+                self.policy.routed(&self.table, id);
             }
         }
     }

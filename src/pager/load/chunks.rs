@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::super::blocks::Piece;
+use super::super::piece::Piece;
 use super::super::region::HUGE;
 use crate::policy::Role;
 

@@ -23,8 +23,8 @@ use std::io;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use super::blocks::Piece;
 use super::file::ModelFile;
+use super::piece::Piece;
 use super::region::{HUGE, Region, advise_huge};
 use super::signals::BlockedSignals;
 use crate::budget::Memory;
