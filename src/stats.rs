@@ -74,6 +74,14 @@ pub struct Stats {
     pub chosen_held_bytes: u64,
     /// Those of them whose read was in flight.
     pub chosen_in_flight_bytes: u64,
+    /// Experts of which the router of the layer before foretold that they would be chosen.
+    pub guesses: u64,
+    /// Those of them that were chosen.
+    pub guesses_right: u64,
+    /// Bytes read because of that, before they were chosen.
+    pub guessed_bytes: u64,
+    /// Those of them that were chosen then.
+    pub guessed_used_bytes: u64,
     /// Pages that could not be read and answer with SIGBUS.
     pub poisoned_pages: u64,
     /// Mean number of reads in flight while at least one was.
@@ -98,8 +106,23 @@ pub struct Stats {
 impl Stats {
     /// The part of what routers chose that was in memory already, by bytes. `None` where nobody heard them.
     pub fn chosen_held(&self) -> Option<f64> {
-        (self.chosen_bytes > 0).then(|| self.chosen_held_bytes as f64 / self.chosen_bytes as f64)
+        part(self.chosen_held_bytes, self.chosen_bytes)
     }
+
+    /// The part of the foretold experts that routers then chose. As many are foretold as a token uses, so it is the
+    /// recall, too. `None` where nothing was foretold.
+    pub fn guesses_recall(&self) -> Option<f64> {
+        part(self.guesses_right, self.guesses)
+    }
+
+    /// The part of the bytes read for foretold experts that nobody then chose. `None` where none were read.
+    pub fn guesses_waste(&self) -> Option<f64> {
+        part(self.guessed_bytes - self.guessed_used_bytes, self.guessed_bytes)
+    }
+}
+
+fn part(some: u64, all: u64) -> Option<f64> {
+    (all > 0).then(|| some as f64 / all as f64)
 }
 
 /// A file that blocks were read from.

@@ -4,7 +4,7 @@
 //! whether it wants the result, and is called again when the result is there
 //! (`ggml_backend_sched_eval_callback` in ggml-backend.h). We put a callback of our own before the
 //! program's, and ask for `ffn_moe_topk-<layer>`: the numbers of the experts, before the first of them
-//! is read.
+//! is read. What the router saw is looked at in the same moment, for the next layer's sake.
 //!
 //! Nothing here knows the layout of a struct: tensors are asked through ggml's exported functions. Where
 //! one of them is missing, and in programs that llama.cpp is linked into statically, nobody calls this.
@@ -16,10 +16,13 @@ use std::panic::catch_unwind;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, OnceLock};
 
+use ggpager_core::pager::command::Choice;
+
 use crate::engine;
 
-/// How the node of layer 7 is named: `ffn_moe_topk-7`.
-const CHOICE: &[u8] = b"ffn_moe_topk-";
+/// Tokens of a batch at most for which what their router sees is handed on: with more, most experts are
+/// chosen anyway.
+const STATES_MAX: usize = 4;
 
 /// `ggml_backend_sched_eval_callback`: the tensor, whether this is the question, the program's pointer.
 type Watch = unsafe extern "C-unwind" fn(*mut c_void, bool, *mut c_void) -> bool;
@@ -49,6 +52,8 @@ struct Chain {
     theirs: Cell<(Option<Watch>, *mut c_void)>,
     /// The program wants the node that was asked about last.
     wanted: Cell<bool>,
+    /// The norm that was asked about last, and its layer. It is looked at in the same pass over the graph.
+    norm: Cell<Option<(u32, *const c_void)>>,
 }
 
 // SAFETY: a scheduler is used by one thread at a time (ggml-backend.h), and so is its chain; the
@@ -88,7 +93,12 @@ fn chained(sched: *mut c_void, calls: TensorCalls, callback: Option<Watch>, data
     engine::calmly(|| {
         let mut chains = CHAINS.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         let chain = chains.get_or_insert_default().entry(sched as usize).or_insert_with(|| {
-            Box::new(Chain { calls, theirs: Cell::new((None, std::ptr::null_mut())), wanted: Cell::new(false) })
+            Box::new(Chain {
+                calls,
+                theirs: Cell::new((None, std::ptr::null_mut())),
+                wanted: Cell::new(false),
+                norm: Cell::new(None),
+            })
         });
         chain.theirs.set((callback, data));
         (&raw mut **chain).cast()
@@ -100,17 +110,21 @@ unsafe extern "C-unwind" fn watch(tensor: *mut c_void, ask: bool, chain: *mut c_
     // SAFETY: `chained` made it, and boxes of the table stay where they are.
     let chain = unsafe { &*chain.cast::<Chain>() };
     let calls = chain.calls;
-    let layer = || catch_unwind(|| layer_of(&calls, tensor)).ok().flatten();
+    let node = catch_unwind(|| node(&calls, tensor)).ok().flatten();
     let (theirs, data) = chain.theirs.get();
     if ask {
+        if let Some(Node::Norm(layer)) = node {
+            chain.norm.set(Some((layer, tensor)));
+        }
         // SAFETY: the program's callback, as ggml would have called it.
         let wanted = theirs.is_some_and(|theirs| unsafe { theirs(tensor, true, data) });
         chain.wanted.set(wanted);
-        return wanted || layer().is_some();
+        return wanted || matches!(node, Some(Node::Choice(_)));
     }
-    if let Some(layer) = layer() {
+    if let Some(Node::Choice(layer)) = node {
+        let norm = chain.norm.take().filter(|norm| norm.0 == layer).map(|norm| norm.1);
         // What fails here is read when it is touched.
-        let _ = catch_unwind(|| tell(&calls, tensor, layer));
+        let _ = catch_unwind(|| tell(&calls, tensor, norm, layer));
     }
     match theirs {
         // SAFETY: as above.
@@ -119,35 +133,63 @@ unsafe extern "C-unwind" fn watch(tensor: *mut c_void, ask: bool, chain: *mut c_
     }
 }
 
-/// The layer whose experts `tensor` names, if it does that.
-fn layer_of(calls: &TensorCalls, tensor: *const c_void) -> Option<u32> {
-    // SAFETY: ggml gives a name that ends with a NUL, for every tensor.
-    let name = unsafe { CStr::from_ptr((calls.name)(tensor)) };
-    let number = name.to_bytes().strip_prefix(CHOICE)?;
-    str::from_utf8(number).ok()?.parse().ok()
+/// The nodes of a layer that matter here.
+#[derive(Clone, Copy)]
+enum Node {
+    /// What the router has chosen: `ffn_moe_topk-7`.
+    Choice(u32),
+    /// A state as the next operation sees it: `ffn_norm-7`, `attn_post_norm-7`. The last one before a choice is
+    /// what the router saw; it is still needed then, by the experts.
+    Norm(u32),
 }
 
-/// Reads the numbers of the experts and hands them to the pager.
-fn tell(calls: &TensorCalls, tensor: *const c_void, layer: u32) {
+/// Which of them `tensor` is.
+fn node(calls: &TensorCalls, tensor: *const c_void) -> Option<Node> {
+    // SAFETY: ggml gives a name that ends with a NUL, for every tensor.
+    let name = unsafe { CStr::from_ptr((calls.name)(tensor)) }.to_str().ok()?;
+    let (what, layer) = name.rsplit_once('-')?;
+    let node = match what {
+        "ffn_moe_topk" => Node::Choice,
+        _ if what.ends_with("norm") => Node::Norm,
+        _ => return None,
+    };
+    layer.parse().ok().map(node)
+}
+
+/// Reads the numbers of the experts and what the router saw, and hands them to the pager.
+fn tell(calls: &TensorCalls, choice: *const c_void, norm: Option<*const c_void>, layer: u32) {
     engine::calmly(|| {
         let Some(pager) = engine::pager() else { return };
         // SAFETY: questions about a tensor of ggml's.
-        let (elements, rows, element_bytes, bytes) = unsafe {
-            ((calls.elements)(tensor), (calls.rows)(tensor), (calls.element_bytes)(tensor), (calls.bytes)(tensor))
-        };
+        let (elements, rows) = unsafe { ((calls.elements)(choice), (calls.rows)(choice)) };
         let (Ok(elements), Ok(rows)) = (usize::try_from(elements), usize::try_from(rows)) else { return };
-        if rows == 0 || elements == 0 || element_bytes != size_of::<u32>() || !bytes.is_multiple_of(element_bytes) {
-            return;
-        }
-        let mut words = vec![0u32; bytes / element_bytes];
-        // SAFETY: `words` has room for all bytes of the tensor.
-        unsafe { (calls.get)(tensor, words.as_mut_ptr().cast(), 0, bytes) };
+        let Some(words) = words(calls, choice).filter(|_| rows > 0 && elements > 0) else { return };
         let used = elements / rows;
         // A view of the sorted experts of each token: its rows lie further apart than they are long.
         let stride = if rows > 1 { (words.len() - used) / (rows - 1) } else { used };
         let chosen = (0..rows).filter_map(|row| words.get(row * stride..row * stride + used)).flatten().copied();
-        pager.routed(layer, used as u32, chosen.collect());
+        let states = norm.filter(|_| rows <= STATES_MAX && pager.wants_states());
+        let states = states.and_then(|norm| self::words(calls, norm)).unwrap_or_default();
+        pager.routed(Choice {
+            layer,
+            used: used as u32,
+            experts: chosen.collect(),
+            states: states.into_iter().map(f32::from_bits).collect(),
+        });
     });
+}
+
+/// The bytes of a tensor whose elements have four each.
+fn words(calls: &TensorCalls, tensor: *const c_void) -> Option<Vec<u32>> {
+    // SAFETY: questions about a tensor of ggml's.
+    let (element_bytes, bytes) = unsafe { ((calls.element_bytes)(tensor), (calls.bytes)(tensor)) };
+    if element_bytes != size_of::<u32>() || !bytes.is_multiple_of(element_bytes) {
+        return None;
+    }
+    let mut words = vec![0u32; bytes / element_bytes];
+    // SAFETY: `words` has room for all bytes of the tensor.
+    unsafe { (calls.get)(tensor, words.as_mut_ptr().cast(), 0, bytes) };
+    Some(words)
 }
 
 const SET_WATCH: &CStr = c"ggml_backend_sched_set_eval_callback";

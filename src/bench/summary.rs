@@ -92,6 +92,10 @@ pub struct Summary {
     pub drive_share_of_limit: Option<f64>,
     /// Part of what routers chose in the whole run that was in memory already, by bytes.
     pub chosen_held: Option<f64>,
+    /// Part of the foretold experts that were chosen, in the whole run.
+    pub guesses_recall: Option<f64>,
+    /// Part of the bytes read for foretold experts that were not chosen, in the whole run.
+    pub guesses_waste: Option<f64>,
     /// Mean reads in flight while any was, decoding.
     pub reads_in_flight: Option<f64>,
     /// The same of the whole run.
@@ -207,6 +211,8 @@ pub fn summarize(rounds: &[Round], contender: Contender, yardstick: Yardstick<'_
         drive_share_of_limit: decoding(&|decode| Some(decode.bytes_per_s()? / limit?)).filter(|_| is_bounded),
         reads_in_flight: decoding(&|decode| decode.reads_in_flight()),
         chosen_held: told(&Stats::chosen_held),
+        guesses_recall: told(&Stats::guesses_recall),
+        guesses_waste: told(&Stats::guesses_waste),
         reads_in_flight_of_run: told(&|stats| Some(stats.reads_in_flight_mean)),
         stall_ms_per_token: decoding(&|decode| decode.stall_ms_each()).filter(|_| contender.is_paged()),
         stall_s_of_run: told(&|stats| Some(stats.stall_s)),

@@ -1,5 +1,6 @@
 //! What other threads ask of the pager thread.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::ops::Range;
 use std::path::PathBuf;
@@ -30,6 +31,36 @@ pub struct Wanted {
     pub model: PathBuf,
     /// Where its order is kept, if it is.
     pub kept: Option<Kept>,
+}
+
+/// What a router has chosen for the tokens of a batch.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Choice {
+    /// Layer.
+    pub layer: u32,
+    /// Experts of a token.
+    pub used: u32,
+    /// The experts, token by token.
+    pub experts: Vec<u32>,
+    /// What the router saw, token by token; empty when that is not known.
+    pub states: Vec<f32>,
+}
+
+impl Choice {
+    /// Tokens of the batch.
+    pub fn tokens(&self) -> usize {
+        self.experts.len() / self.used.max(1) as usize
+    }
+
+    /// The experts in the order of the computation, which is ascending (`ggml_compute_forward_mul_mat_id`), and
+    /// the part of the tokens that each was chosen for.
+    pub fn shares(&self) -> BTreeMap<u32, f64> {
+        let mut shares = BTreeMap::new();
+        for &expert in &self.experts {
+            *shares.entry(expert).or_insert(0.0) += 1.0 / self.tokens().max(1) as f64;
+        }
+        shares
+    }
 }
 
 /// A request; each with an answer is waited for by its sender.
@@ -64,15 +95,8 @@ pub enum Command {
         /// Addresses.
         range: Range<usize>,
     },
-    /// The router has chosen experts, which are about to be computed.
-    Routed {
-        /// Layer.
-        layer: u32,
-        /// Experts of a token.
-        used: u32,
-        /// The experts, token by token.
-        experts: Vec<u32>,
-    },
+    /// A router has chosen experts, which are about to be computed.
+    Routed(Choice),
     /// What has happened so far.
     Stats {
         /// Answer.

@@ -19,6 +19,7 @@ use super::command::Command;
 use super::drives::{self, Drives};
 use super::fill::{self, Fill, Frame};
 use super::io::{self as ladder, Event, Io, WrapIo};
+use super::lookahead::Lookahead;
 use super::meter::Meter;
 use super::reads::Reads;
 use super::region;
@@ -28,7 +29,7 @@ use super::uffd::{Fault, Uffd};
 use super::view::View;
 use crate::budget::governor::Governor;
 use crate::config::{Settings, Strategy};
-use crate::policy::{BlockId, BlockTable, Policy, Touch};
+use crate::policy::{self, BlockId, BlockTable, Policy, Touch};
 use crate::status::{Board, Publisher};
 
 /// Blocks in flight when the user has chosen the size of reads, but not this.
@@ -87,9 +88,14 @@ pub struct Engine {
     meter: Meter,
     publisher: Publisher,
     trace: Tracer,
+    lookahead: Lookahead,
+    /// The policy reads what routers choose.
+    listens: bool,
     warned: Warned,
     events: Vec<Event>,
     faults: Vec<Fault>,
+    /// Faults have come that have not been read.
+    has_faults: bool,
 }
 
 /// Everything that can be refused by the machine, done on the pager thread before it reports that
@@ -151,24 +157,36 @@ impl Engine {
             grain,
             meter,
             trace: Tracer::new(&settings),
+            lookahead: Lookahead::default(),
+            listens: policy::listens(settings.strategy),
             publisher: Publisher::new(setup.board, settings.runtime_folder),
             warned: Warned::default(),
             events: Vec::with_capacity(256),
             faults: Vec::with_capacity(256),
+            has_faults: false,
         })
     }
 
     /// Serves until the last handle is gone.
     pub fn run(&mut self) -> io::Result<()> {
         loop {
-            self.step()?;
+            self.wait()?;
+            // Whoever tells something and then touches a block is heard first: a touch that has been read here
+            // comes after all that its thread has told before.
+            let faults = self.read_faults()?;
+            let mut told = false;
             loop {
                 match self.commands.try_recv() {
                     Ok(command) => self.obey(command)?,
                     Err(crossbeam_channel::TryRecvError::Empty) => break,
                     Err(crossbeam_channel::TryRecvError::Disconnected) => return Ok(()),
                 }
+                told = true;
             }
+            if told && !faults.is_empty() {
+                self.pump()?;
+            }
+            self.serve(faults)?;
             self.adjust_budget();
             self.keep_orders();
             self.pump()?;
@@ -223,14 +241,22 @@ impl Engine {
 
     /// Waits for something to happen and serves faults and completions; starts no reads.
     fn step(&mut self) -> io::Result<()> {
+        self.wait()?;
+        let faults = self.read_faults()?;
+        self.serve(faults)
+    }
+
+    /// Waits for something to happen and serves completions.
+    fn wait(&mut self) -> io::Result<()> {
         let until_look = || Duration::from_nanos(self.adjusts_at_ns.saturating_sub(self.meter.now_ns()));
         let limit = self.governor.as_ref().map(|_| until_look().max(Duration::from_millis(1)));
         let limit = limit.into_iter().chain(self.publisher.wait(self.meter.now_ns())).min();
+        let limit = if self.has_faults { Some(Duration::ZERO) } else { limit };
         self.io.wait(&mut self.events, limit)?;
         if !self.events.is_empty() {
             self.publisher.changed();
         }
-        let faults = self.events.contains(&Event::Faults);
+        self.has_faults |= self.events.contains(&Event::Faults);
         // Completions first: a fault that comes with its own block's completion is then a short one.
         // Whatever panics, `events` holds those that have not been served.
         self.events.reverse();
@@ -239,19 +265,27 @@ impl Engine {
                 self.read_ended(token, result)?;
             }
         }
-        if faults { self.read_faults() } else { Ok(()) }
+        Ok(())
     }
 
-    fn read_faults(&mut self) -> io::Result<()> {
+    /// The faults that have come.
+    fn read_faults(&mut self) -> io::Result<Vec<Fault>> {
         let mut faults = std::mem::take(&mut self.faults);
-        self.uffd.read_faults(&mut faults)?;
+        faults.clear();
+        if std::mem::take(&mut self.has_faults) {
+            self.uffd.read_faults(&mut faults)?;
+            // A full batch may have left more behind; an edge-triggered poll will not say so again.
+            self.has_faults = faults.len() + 32 > faults.capacity();
+        }
+        Ok(faults)
+    }
+
+    fn serve(&mut self, faults: Vec<Fault>) -> io::Result<()> {
         for fault in &faults {
             self.faulted(fault)?;
         }
-        // A full batch may have left more behind; an edge-triggered poll would not say so again.
-        let more = faults.len() + 32 > faults.capacity();
         self.faults = faults;
-        if more { self.read_faults() } else { Ok(()) }
+        Ok(())
     }
 
     fn view_of(&self, id: BlockId) -> &View {

@@ -4,6 +4,7 @@ use std::time::Instant;
 
 use hdrhistogram::Histogram;
 
+use super::lookahead::Outcome;
 use crate::policy::{State, Touch};
 use crate::stats::{Percentiles, Stats};
 use crate::status::Counters;
@@ -124,6 +125,14 @@ impl Meter {
             State::Reading => self.stats.chosen_in_flight_bytes += bytes,
             State::Absent | State::Poisoned | State::Gone => {}
         }
+    }
+
+    /// What was foretold of a router's choice came out so.
+    pub fn guessed(&mut self, outcome: Outcome) {
+        self.stats.guesses += outcome.guessed;
+        self.stats.guesses_right += outcome.right;
+        self.stats.guessed_bytes += outcome.read_bytes;
+        self.stats.guessed_used_bytes += outcome.used_bytes;
     }
 
     /// A thread was woken after `wait_ns`.

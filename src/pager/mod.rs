@@ -5,7 +5,7 @@
 //! [`source`] and [`replicas`] their copies, between which [`drives`] chooses. [`tuner`] finds how much
 //! to have in flight on a drive, and [`notes`] keeps that. [`uffd`], [`region`], [`slice`] speak to the
 //! operating system. [`meter`] counts and [`trace`] records. [`kernel`] is the strategy that does without
-//! faults, and [`load`] serves models that fit.
+//! faults, and [`load`] serves models that fit. [`lookahead`] foretells what routers will choose.
 
 pub mod blocks;
 mod cells;
@@ -19,6 +19,7 @@ pub mod io;
 pub mod kernel;
 pub mod link;
 pub mod load;
+mod lookahead;
 pub mod meter;
 pub mod notes;
 pub mod piece;
@@ -40,7 +41,7 @@ use std::os::fd::BorrowedFd;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
-use command::{Command, Wanted};
+use command::{Choice, Command, Wanted};
 use file::{ModelFile, Sharing};
 use link::{Link, Parts};
 use load::{Fitting, Loads};
@@ -244,10 +245,14 @@ impl Pager {
         listens && self.has_experts.load(Ordering::Relaxed)
     }
 
-    /// The router of `layer` has chosen `experts`, `used` for each token of a batch, and they are about to
-    /// be computed. Never blocks.
-    pub fn routed(&self, layer: u32, used: u32, experts: Vec<u32>) {
-        self.tell(Command::Routed { layer, used, experts });
+    /// Whether it is worth while to tell what routers saw.
+    pub fn wants_states(&self) -> bool {
+        policy::listens(self.settings.strategy)
+    }
+
+    /// A router has chosen, and what it chose is about to be computed. Never blocks.
+    pub fn routed(&self, choice: Choice) {
+        self.tell(Command::Routed(choice));
     }
 
     /// Counts bytes that the program itself read from a model file. Lock-free.

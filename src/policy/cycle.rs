@@ -25,6 +25,9 @@ const HINTS_MAX: usize = 1024;
 /// Reads in flight at most beside one that nobody has chosen: a chosen one must not wait long.
 const IDLE_READS: u32 = 2;
 
+/// The same beside a guess, which is as good as chosen more often than not.
+pub(super) const GUESSED_READS: u32 = 4;
+
 /// What a touch asks of the policy around.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Touched {
@@ -41,6 +44,8 @@ pub(super) struct Cycle {
     pub(super) rows: Fifo,
     pub(super) experts: Experts,
     pub(super) hints: VecDeque<BlockId>,
+    /// Experts that will probably be chosen next, the likeliest first.
+    pub(super) guesses: VecDeque<BlockId>,
     pub(super) mapped: Mapped,
     pub(super) plan: Plan,
     /// The need for the tensor in use that misses have shown, in bytes.
@@ -80,6 +85,7 @@ impl Cycle {
         self.mapped.count(table, ids.clone(), false);
         self.rows.drain_if(table, |id| ids.contains(&id));
         self.hints.retain(|id| !ids.contains(id));
+        self.guesses.retain(|id| !ids.contains(id));
         self.offered = self.offered.filter(|id| !ids.contains(id));
         self.experts.forget(table, &ids);
         for stream in &mut self.streams {
@@ -180,12 +186,18 @@ impl Cycle {
         }
     }
 
-    /// The router chose the expert that `id` is a part of: read if it is not held.
-    pub fn routed(&mut self, table: &BlockTable, id: BlockId) {
+    /// The router chose the expert that `id` is a part of, for `share` of its tokens: read if it is not held.
+    pub fn routed(&mut self, table: &BlockTable, id: BlockId, share: f64) {
         if matches!(table.block(id).role, Role::Expert { .. }) {
-            self.experts.routed(table, id);
+            self.experts.routed(table, id, share);
             self.hinted(table, id);
         }
+    }
+
+    /// The next router will probably choose experts that `ids` are parts of.
+    pub fn guessed(&mut self, ids: &[BlockId]) {
+        self.guesses.clear();
+        self.guesses.extend(ids);
     }
 
     pub fn filled(&self, table: &BlockTable, id: BlockId) -> Placement {
@@ -208,9 +220,27 @@ impl Cycle {
         if let Some(id) = self.offered.filter(|id| absent(id) && self.is_listed(*id)) {
             return Some(id);
         }
-        self.offered =
-            self.next_hint(table).or_else(|| self.next_in_order(table)).or_else(|| self.next_idle(table, in_flight));
+        self.offered = self
+            .next_hint(table)
+            .or_else(|| self.next_in_order(table))
+            .or_else(|| self.next_guess(table, in_flight))
+            .or_else(|| self.next_idle(table, in_flight));
         self.offered
+    }
+
+    /// An expert that will probably be chosen. What it evicts is the coldest of all, and it is itself among the
+    /// coldest if it is not chosen.
+    fn next_guess(&mut self, table: &BlockTable, in_flight: u32) -> Option<BlockId> {
+        if in_flight >= GUESSED_READS {
+            return None;
+        }
+        while let Some(id) = self.guesses.pop_front() {
+            if table.state(id) == State::Absent {
+                self.experts.expect(table, id);
+                return Some(id);
+            }
+        }
+        None
     }
 
     /// An expert that nobody has chosen, for memory that is free while the drive has little to do.
@@ -278,7 +308,8 @@ impl Cycle {
     /// Whether a readahead would find a frame: otherwise naming one would only block the list.
     fn could_have_room(&self, table: &BlockTable) -> bool {
         let frame = self.mapped.cyclic_frame.max(self.mapped.row_frame).max(self.mapped.expert_frame);
-        table.held_bytes() + frame <= table.budget_bytes() || self.surplus(table).is_some()
+        table.held_bytes() + frame <= table.budget_bytes()
+            || self.surplus(table, |experts| experts.evictable(table)).is_some()
     }
 
     pub fn rearm(&mut self, table: &BlockTable) -> Option<BlockId> {

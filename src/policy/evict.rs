@@ -3,6 +3,7 @@
 #[cfg(test)]
 use super::State;
 use super::cycle::Cycle;
+use super::experts::Experts;
 use super::window::Class;
 use super::{BlockId, BlockTable, Need};
 
@@ -13,17 +14,21 @@ const IN_USE_KEPT: usize = 4;
 const STRANGERS_KEPT: usize = 16;
 
 impl Cycle {
-    pub fn victim(&mut self, table: &BlockTable, need: Need) -> Option<BlockId> {
-        let mut victim = self.surplus(table);
+    pub fn victim(&mut self, table: &BlockTable, wanted: Option<BlockId>, need: Need) -> Option<BlockId> {
+        let mut victim = self.surplus(table, |experts| experts.coldest(table, wanted));
         if need != Need::Readahead {
-            victim = victim.or_else(|| self.sacrifice(table));
+            victim = victim.or_else(|| self.sacrifice(table, wanted));
         }
         self.release(table, victim?);
         victim
     }
 
-    /// An evictable block of an account that holds more than its part.
-    pub(super) fn surplus(&self, table: &BlockTable) -> Option<BlockId> {
+    /// An evictable block of an account that holds more than its part; `pick` chooses one of the experts.
+    pub(super) fn surplus(
+        &self,
+        table: &BlockTable,
+        pick: impl FnOnce(&Experts) -> Option<BlockId>,
+    ) -> Option<BlockId> {
         let live = self.live_count();
         let heir = match self.streams.get(self.current) {
             Some(current) if current.is_at_end() => self.successor_of(self.current),
@@ -50,7 +55,7 @@ impl Cycle {
         };
         // Frames of slices differ in size: the next must find room for certain.
         let of_experts = || match self.experts.bytes() + self.mapped.expert_frame > self.plan.expert_bytes {
-            true => self.experts.coldest(table, false),
+            true => pick(&self.experts),
             false => None,
         };
         of_streams().or_else(of_idle).or_else(of_rows).or_else(of_experts).or_else(|| self.orphan(table))
@@ -65,14 +70,14 @@ impl Cycle {
     }
 
     /// When every account keeps to its part and a frame is needed all the same: what hurts least.
-    fn sacrifice(&mut self, table: &BlockTable) -> Option<BlockId> {
+    fn sacrifice(&mut self, table: &BlockTable, wanted: Option<BlockId>) -> Option<BlockId> {
         let ahead = || self.streams.iter().find_map(|stream| stream.window.ahead().newest_evictable(table));
         let in_use = |keep| self.streams.iter().find_map(|stream| stream.window.in_use().oldest_evictable(table, keep));
         let found = self
             .rows
             .oldest_evictable(table, 16)
             .or_else(ahead)
-            .or_else(|| self.experts.coldest(table, false))
+            .or_else(|| self.experts.coldest(table, wanted))
             .or_else(|| in_use(IN_USE_KEPT));
         if found.is_some() {
             return found;

@@ -1,5 +1,6 @@
 //! Tests of what is read and kept of experts.
 
+use super::super::cycle::GUESSED_READS;
 use super::super::{Block, Learned, Need, Placement, Policy, Touch};
 use super::*;
 
@@ -96,8 +97,72 @@ fn what_nobody_chose_waits_for_an_idle_drive() {
         table.set_state(id, State::Staged);
     }
     let chosen = slice(50);
-    policy.routed(&table, chosen);
+    policy.routed(&table, chosen, 1.0);
     assert_eq!(policy.next_read(&table, 9), Some(chosen));
+}
+
+#[test]
+fn guesses_wait_for_a_drive_that_has_little_to_do() {
+    let mut table = table(20);
+    let mut policy = policy(&table);
+    touch(&mut table, &mut policy, 0);
+    while let Some(id) = policy.next_read(&table, GUESSED_READS) {
+        assert!(id < DENSE);
+        table.set_state(id, State::Reading);
+        table.set_state(id, State::Staged);
+    }
+    let few = GUESSED_READS - 1;
+    policy.guessed(&[slice(50), slice(51)]);
+    assert_eq!(policy.next_read(&table, GUESSED_READS), None);
+    assert_eq!(policy.next_read(&table, few), Some(slice(50)));
+    table.set_state(slice(50), State::Reading);
+    policy.routed(&table, slice(60), 1.0);
+    assert_eq!(policy.next_read(&table, GUESSED_READS), Some(slice(60)));
+    table.set_state(slice(60), State::Reading);
+    // What was guessed before is void.
+    policy.guessed(&[slice(52)]);
+    assert_eq!(policy.next_read(&table, few), Some(slice(52)));
+    table.set_state(slice(52), State::Reading);
+    assert_eq!(policy.next_read(&table, few), None);
+}
+
+#[test]
+fn a_prompt_counts_as_one_token() {
+    let table = table(20);
+    let mut policy = policy(&table);
+    (0..3).for_each(|_| policy.routed(&table, slice(1), 1.0));
+    // Each of all slices for some of the tokens, again and again.
+    for _ in 0..20 {
+        (0..SLICES).for_each(|number| policy.routed(&table, slice(number), 0.05));
+    }
+    (0..2).for_each(|_| policy.routed(&table, slice(2), 1.0));
+    assert_eq!(
+        policy.order(&table, 0..table.len() as BlockId)[DENSE as usize..][..2],
+        [1, 2].map(|number| table.block(slice(number)).offset)
+    );
+}
+
+#[test]
+fn a_slice_makes_room_for_one_as_long() {
+    let expert = |offset, len| Block { view: 0, offset, len, frame_bytes: len, role: Role::Expert { layer: 0 } };
+    let mut table = BlockTable::default();
+    let lens = (0..200u32).map(|number| if number % 4 == 0 { 2 * SLICE } else { SLICE });
+    table.add(
+        &lens.scan(0, |at, len| Some(expert(std::mem::replace(at, *at + u64::from(len)), len))).collect::<Vec<_>>(),
+    );
+    table.set_budget(1 << 30);
+    let mut experts = Experts::default();
+    for id in 0..199 {
+        experts.hold(&table, id);
+        table.set_state(id, State::Reading);
+        table.set_state(id, State::Staged);
+    }
+    experts.clock += IN_USE;
+    // All but the long ones are cold.
+    (0..199).step_by(4).for_each(|id| experts.warm(id, 100.0));
+    experts.clock += IN_USE;
+    let len_for = |wanted| experts.coldest(&table, wanted).map(|id| table.block(id).len);
+    assert_eq!([len_for(Some(196)), len_for(Some(199)), len_for(None)], [Some(2 * SLICE), Some(SLICE), Some(SLICE)]);
 }
 
 #[test]
@@ -106,7 +171,7 @@ fn what_an_earlier_run_liked_comes_first_with_its_edges() {
     let mut first = policy(&table);
     touch(&mut table, &mut first, 0);
     for (number, uses) in [(30, 2), (31, 5), (32, 1)] {
-        (0..uses).for_each(|_| first.routed(&table, slice(number)));
+        (0..uses).for_each(|_| first.routed(&table, slice(number), 1.0));
     }
     let stored = first.order(&table, 0..table.len() as BlockId);
     let mut table = self::table(20);
@@ -126,7 +191,7 @@ fn an_order_is_stored_again_when_much_was_used() {
     let ids = 0..table.len() as BlockId;
     for revision in [0, 1] {
         assert_eq!(policy.order_revision(&ids), revision);
-        (0..REVISION_USES).for_each(|_| policy.routed(&table, slice(1)));
+        (0..REVISION_USES).for_each(|_| policy.routed(&table, slice(1), 1.0));
     }
 }
 

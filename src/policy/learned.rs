@@ -216,9 +216,15 @@ impl Policy for Learned {
         self.cycle.hinted(table, id);
     }
 
-    fn routed(&mut self, table: &BlockTable, id: BlockId) {
+    fn routed(&mut self, table: &BlockTable, id: BlockId, share: f64) {
         if self.led_by_routers {
-            self.cycle.routed(table, id);
+            self.cycle.routed(table, id, share);
+        }
+    }
+
+    fn guessed(&mut self, ids: &[BlockId]) {
+        if self.led_by_routers {
+            self.cycle.guessed(ids);
         }
     }
 
@@ -231,8 +237,8 @@ impl Policy for Learned {
         self.cycle.next_read(table, in_flight)
     }
 
-    fn victim(&mut self, table: &BlockTable, _wanted: Option<BlockId>, need: Need) -> Option<BlockId> {
-        self.cycle.victim(table, need)
+    fn victim(&mut self, table: &BlockTable, wanted: Option<BlockId>, need: Need) -> Option<BlockId> {
+        self.cycle.victim(table, wanted, need)
     }
 
     fn cycles(&self) -> u64 {

@@ -173,10 +173,16 @@ pub trait Policy: Send {
         let _ = (table, id);
     }
 
-    /// A router has chosen an expert that block `id` is a part of: it will be touched before the layer is
-    /// done.
-    fn routed(&mut self, table: &BlockTable, id: BlockId) {
-        let _ = (table, id);
+    /// A router has chosen an expert that block `id` is a part of, for `share` of the tokens of a batch: it will
+    /// be touched before the layer is done.
+    fn routed(&mut self, table: &BlockTable, id: BlockId, share: f64) {
+        let _ = (table, id, share);
+    }
+
+    /// The next router will probably choose experts that blocks `ids` are parts of, the likeliest first. What was
+    /// guessed before is void.
+    fn guessed(&mut self, ids: &[BlockId]) {
+        let _ = ids;
     }
 
     /// The read of `id` completed. The answer counts only when no thread waits for the block;

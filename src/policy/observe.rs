@@ -96,8 +96,8 @@ impl Policy for Observe {
         self.cycle.next_read(table, in_flight)
     }
 
-    fn victim(&mut self, table: &BlockTable, _wanted: Option<BlockId>, need: Need) -> Option<BlockId> {
-        self.cycle.victim(table, need)
+    fn victim(&mut self, table: &BlockTable, wanted: Option<BlockId>, need: Need) -> Option<BlockId> {
+        self.cycle.victim(table, wanted, need)
     }
 
     fn cycles(&self) -> u64 {

@@ -233,7 +233,7 @@ impl<'a> Engine<'a> {
             self.chosen.push((self.now_ns, self.log.len()));
         }
         for &id in foretold.routed.iter() {
-            self.policy.routed(&self.table, id);
+            self.policy.routed(&self.table, id, 1.0);
         }
     }
 

@@ -1,11 +1,11 @@
 //! Strategy `experts`: the text is that of stock, the log has what the routers chose, and nothing else was
 //! touched. A program's own look at its graph goes on beside ours.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::ffi::OsString;
 use std::path::Path;
 
-use ggpager::policy::Role;
+use ggpager::policy::{Role, Touch};
 use ggpager::synth::Arch;
 use ggpager::trace::{Event, Item, Reader, Tensor, View};
 
@@ -32,19 +32,26 @@ fn expert_of(view: &View, index: u32) -> Option<(u32, u32)> {
 /// Layers and experts.
 type Experts = HashSet<(u32, u32)>;
 
-/// What routers have chosen, and what was touched. Requires that no token chooses one twice.
+/// What routers have chosen, and what was touched. Requires that no token chooses one twice, and that what was
+/// chosen is being read when it is touched, if it is not in memory.
 fn chosen_and_touched(log: &Path) -> (Experts, Experts) {
     let (mut view, mut chosen, mut touched) = (None::<View>, Experts::new(), Experts::new());
     let (mut token, mut of_token) = (None, HashSet::new());
+    // Of a prompt's experts not all may fit; of a token's they do.
+    let (mut misses, mut batch) = (Vec::new(), HashMap::new());
     for item in Reader::new(std::fs::File::open(log).expect("a log")).expect("a log") {
         match item.expect("a sound log") {
             Item::View(other) => view = view.or(Some(*other)),
             Item::Record(record) => match record.event {
-                Event::Touch { block, .. } => {
+                Event::Touch { block, found, .. } => {
                     let view = view.as_ref().expect("views come first");
-                    touched.extend(expert_of(view, block - view.first_block));
+                    let expert = expert_of(view, block - view.first_block);
+                    touched.extend(expert);
+                    let of_one = |expert: &(u32, u32)| batch.get(&expert.0) == Some(&0);
+                    misses.extend(expert.filter(of_one).filter(|_| found == Touch::Absent));
                 }
                 Event::Routed { layer, token: number, expert } => {
+                    batch.insert(layer, number);
                     if token.replace((layer, number)) != Some((layer, number)) {
                         of_token.clear();
                     }
@@ -55,6 +62,7 @@ fn chosen_and_touched(log: &Path) -> (Experts, Experts) {
             },
         }
     }
+    assert!(misses.is_empty(), "touched before their reads began: layers and experts {misses:?}");
     (chosen, touched)
 }
 
@@ -75,7 +83,11 @@ fn compare(arch: Arch) {
     assert!(!chosen.is_empty() && !touched.is_empty(), "{} chosen, {} touched", chosen.len(), touched.len());
     let strangers: Vec<_> = touched.difference(&chosen).collect();
     assert!(strangers.is_empty(), "{arch:?}: touched, but not chosen: {strangers:?}");
-    eprintln!("{arch:?}: {} chosen, {} touched", chosen.len(), touched.len());
+    let stats = outcome.stats.as_ref().expect("required above");
+    let recall = stats.guesses_recall();
+    eprintln!("{arch:?}: {} chosen, {} touched, {recall:?} foretold right", chosen.len(), touched.len());
+    // By chance it would be an eighth (4 of 32, 8 of 64).
+    assert!(recall.is_some_and(|recall| recall > 0.4), "{arch:?}: {recall:?} of {} foretold right", stats.guesses);
 }
 
 #[test]

@@ -46,6 +46,9 @@ impl Engine {
                         log::warn!("a budget of {budget_bytes} bytes is too small; it becomes {enough} bytes");
                     }
                     self.trace.begin(&self.meter);
+                    if self.listens {
+                        self.lookahead.mapped(slot as u32, &tensors);
+                    }
                     let view = self.views[slot].as_ref().expect("just made");
                     self.trace.view(&self.meter, || view.traced(tensors));
                     self.introduce();
@@ -60,7 +63,7 @@ impl Engine {
                 let _ = reply.send(self.end(range, End::HandOver));
             }
             Command::WillNeed { range } => self.will_need(range),
-            Command::Routed { layer, used, experts } => self.routed(layer, used, experts),
+            Command::Routed(choice) => self.routed(choice),
             Command::Stats { reply } => {
                 self.trace.finish();
                 self.publish_now();
@@ -234,6 +237,7 @@ impl Engine {
         self.table.remove(view.ids);
         self.frames.truncate(self.table.len());
         self.unused.truncate(self.table.len());
+        self.lookahead.unmapped(slot as u32);
         self.trace.note(&self.meter, Event::Unmapped { view: slot as u32 });
     }
 

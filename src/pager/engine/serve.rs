@@ -97,12 +97,16 @@ impl Engine {
             self.demand.pop_front();
         }
         while self.drives.have_room() {
-            let Some(id) = self.policy.next_read(&self.table, self.reads.blocks() as u32) else { break };
+            let in_flight = self.reads.blocks() as u32;
+            let Some(id) = self.policy.next_read(&self.table, in_flight) else {
+                if self.guess() { continue } else { break }
+            };
             assert_eq!(self.table.state(id), State::Absent, "the policy named block {id}, which is not absent");
             let Some(source) = self.choose_source(id, Urgency::Readahead) else { break };
             if !self.make_room(Some(id), Need::Readahead) || !self.start_read(id, source, Why::Readahead)? {
                 break;
             }
+            self.lookahead.begun(id, u64::from(self.table.block(id).len));
         }
         if self.reads.blocks() > 0 {
             self.fill.prepare(self.table.budget_bytes().saturating_sub(self.pool_bytes()));
@@ -286,6 +290,9 @@ impl Engine {
         for source in file.sources().iter().filter(|source| !source.read_fd().1) {
             source.forget_cached(offset..offset + place.len as u64);
         }
+        // SAFETY: as above; the slice ends with the call.
+        let bytes = unsafe { std::slice::from_raw_parts(frame.addr as *const u8, place.len) };
+        self.lookahead.read(self.table.block(id).view, offset, bytes);
         self.table.set_state(id, State::Staged);
         let placement = self.policy.filled(&self.table, id);
         self.unused[id as usize] = !self.table.is_waited_for(id);

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use rustix::mm::Advice;
 use rustix::time::{ClockId, clock_gettime};
 
+use super::super::command::Choice;
 use super::super::fill::Place;
 use super::super::meter::Meter;
 use super::super::region::advise;
@@ -92,9 +93,9 @@ impl Hints {
         })
     }
 
-    /// Logs what the router of `layer` has chosen, `used` experts for each token.
-    pub fn routed(&mut self, layer: u32, used: u32, experts: &[u32]) {
-        self.trace.routed(&self.meter, layer, used, experts);
+    /// Logs what a router has chosen.
+    pub fn routed(&mut self, choice: &Choice) {
+        self.trace.routed(&self.meter, choice);
     }
 
     pub fn has_views(&self) -> bool {

@@ -99,8 +99,8 @@ impl Kernel {
                     }
                 }
             }
-            Command::Routed { layer, used, experts } => {
-                self.change(|hints| hints.routed(layer, used, &experts));
+            Command::Routed(choice) => {
+                self.change(|hints| hints.routed(&choice));
             }
             Command::Map { wanted, budget_bytes, governor: _, reply } => {
                 let made = self.change(|hints| hints.map(wanted, budget_bytes));

@@ -20,6 +20,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use crossbeam_channel::{Sender, bounded};
 use rtrb::{Producer, RingBuffer};
 
+use super::command::Choice;
 use super::meter::Meter;
 use super::signals::BlockedSignals;
 use crate::config::Settings;
@@ -92,12 +93,12 @@ impl Tracer {
         }
     }
 
-    /// The router of `layer` has chosen `experts` now, `used` for each token of a batch.
-    pub fn routed(&mut self, clock: &Meter, layer: u32, used: u32, experts: &[u32]) {
+    /// A router has chosen now.
+    pub fn routed(&mut self, clock: &Meter, choice: &Choice) {
         if self.recorder.is_some() {
-            for (token, chosen) in (0..).zip(experts.chunks(used.max(1) as usize)) {
+            for (token, chosen) in (0..).zip(choice.experts.chunks(choice.used.max(1) as usize)) {
                 for &expert in chosen {
-                    self.note(clock, Event::Routed { layer, token, expert });
+                    self.note(clock, Event::Routed { layer: choice.layer, token, expert });
                 }
             }
         }

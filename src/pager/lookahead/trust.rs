@@ -1,0 +1,72 @@
+//! Whether guesses are worth their reads.
+
+use super::Outcome;
+
+/// Bytes that may be wasted beyond those that were used before guessing stops.
+const CREDIT_BYTES: i64 = 64 << 20;
+
+/// Choices of layers for which guessing stops at first, and at most: each time it is twice as long.
+const PAUSE_MIN: u32 = 512;
+const PAUSE_MAX: u32 = 1 << 16;
+
+/// The account of what guesses brought and cost.
+#[derive(Debug)]
+pub struct Trust {
+    /// Used bytes less wasted ones, in bounds.
+    balance: i64,
+    /// Questions that are still answered with no.
+    pause: u32,
+    next_pause: u32,
+}
+
+impl Default for Trust {
+    fn default() -> Trust {
+        Trust { balance: CREDIT_BYTES, pause: 0, next_pause: PAUSE_MIN }
+    }
+}
+
+impl Trust {
+    /// Whether to guess at the next choice.
+    pub fn allows(&mut self) -> bool {
+        self.pause = self.pause.saturating_sub(1);
+        self.pause == 0
+    }
+
+    /// Takes in what has become of a guess.
+    pub fn learn(&mut self, outcome: &Outcome) {
+        let wasted = outcome.read_bytes - outcome.used_bytes;
+        self.balance = (self.balance + outcome.used_bytes as i64 - wasted as i64).min(CREDIT_BYTES);
+        if self.balance <= 0 {
+            log::info!("guesses at the next layer's experts waste more than they bring: none for a while");
+            self.balance = CREDIT_BYTES;
+            self.pause = self.next_pause;
+            self.next_pause = (self.next_pause * 2).min(PAUSE_MAX);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn guessing_pauses_longer_each_time_it_wastes() {
+        let mut trust = Trust::default();
+        let mebibyte = 1 << 20;
+        let outcome = |used| Outcome { read_bytes: 3 * mebibyte, used_bytes: used * mebibyte, ..Outcome::default() };
+        (0..1000).for_each(|_| trust.learn(&outcome(2)));
+        assert!(trust.allows());
+        let mut pauses = Vec::new();
+        for _ in 0..2 {
+            // One of three: each guess costs a mebibyte more than it brings.
+            let mut learnt = 0;
+            while trust.pause == 0 {
+                trust.learn(&outcome(1));
+                learnt += 1;
+            }
+            assert_eq!(learnt, 64);
+            pauses.push((0..).take_while(|_| !trust.allows()).count() as u32 + 1);
+        }
+        assert_eq!(pauses, [PAUSE_MIN, 2 * PAUSE_MIN]);
+    }
+}
