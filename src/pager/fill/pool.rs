@@ -124,9 +124,11 @@ impl Pool {
             self.spare_bytes -= done as u64;
             let rest = from.start + done..from.end;
             if carried.is_err() {
-                // Somebody pins it: freed when the pin goes.
+                // Somebody pins it: freed when the pin goes. The next might be no better.
                 self.free_remnant(slot, rest);
-            } else if rest.is_empty() {
+                break;
+            }
+            if rest.is_empty() {
                 self.emptied(slot);
             } else {
                 self.remnant = Some((slot, rest));
