@@ -12,7 +12,7 @@ use std::process::{Command, Output};
 
 use ggpager::trace::{Event, Item, Reader};
 use llama::Paging;
-use support::{Setting, scratch};
+use support::scratch;
 
 /// Cycles in which the run learns.
 const LEARNING: u64 = 5;
@@ -29,15 +29,8 @@ fn words(bytes: &[u8]) -> String {
 fn recorded() -> Option<PathBuf> {
     let program = llama::tool("llama-completion")?;
     let model = llama::dense(200_000_000, None);
-    let log = scratch("run.log");
     let paging = Paging { percent: 50, ..Paging::USUAL };
-    let mut variables = paging.variables();
-    variables.push(("GGPAGER_TRACE", log.to_str().expect("a plain path").to_owned()));
-    let extra: Vec<(&str, &str)> = variables.iter().map(|(name, value)| (*name, value.as_str())).collect();
-    let setting = Setting { vars: &[], unprivileged: false };
-    let outcome = support::run(setting, &[], &program, &llama::greedy(model, "16", &[]), &extra);
-    paging.require(&outcome, model, 50);
-    Some(log)
+    Some(paging.traced(&program, &llama::greedy(model, "16", &[]), model).1)
 }
 
 /// The pool of the run, and the bytes that it read in each cycle after those in which it learned.

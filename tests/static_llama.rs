@@ -6,7 +6,7 @@
 //! GGPAGER_LLAMA_STATIC=$(scripts/get-llama --from static) cargo test --test static_llama -- --ignored --nocapture
 //! ```
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use ggpager::policy::{Role, Touch};
 use ggpager::synth::Arch;
@@ -20,7 +20,6 @@ mod llama;
 mod support;
 
 use llama::{Paging, greedy, model, require_same_text, stock};
-use support::Setting;
 
 /// Touches of blocks of experts in a run, and how many of them were in memory or on their way there.
 #[derive(Debug, Default)]
@@ -30,16 +29,11 @@ struct Touches {
 }
 
 /// Runs the build in `program` with `strategy`, and counts.
-fn paged(program: &std::path::Path, strategy: &'static str) -> (Touches, String) {
+fn paged(program: &Path, strategy: &'static str) -> (Touches, String) {
     let model = model(Arch::Qwen3Moe);
     let args = greedy(model, "16", &[]);
     let paging = Paging { strategy, ..Paging::USUAL };
-    let log = support::scratch("log");
-    let mut variables = paging.variables();
-    variables.push(("GGPAGER_TRACE", log.display().to_string()));
-    let extra: Vec<(&str, &str)> = variables.iter().map(|(name, value)| (*name, value.as_str())).collect();
-    let outcome = support::run(Setting { vars: &[], unprivileged: false }, &[], program, &args, &extra);
-    paging.require(&outcome, model, paging.percent);
+    let (outcome, log) = paging.traced(program, &args, model);
     require_same_text(&stock(program, &args), &outcome.output, strategy);
 
     let (mut view, mut touches) = (None::<View>, Touches::default());

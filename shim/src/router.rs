@@ -17,6 +17,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, OnceLock};
 
 use ggpager_core::pager::command::Choice;
+use memchr::memmem;
 
 use crate::engine;
 
@@ -200,15 +201,42 @@ fn ggml() -> Option<&'static Ggml> {
     GGML.get_or_init(find).as_ref()
 }
 
-/// Says once when a model with experts is mapped and nobody will call our function: it is linked into the
-/// program together with its callers.
+/// Says once when a model with experts is mapped and nobody will call our function: llama.cpp is linked into
+/// the program together with ggml.
 pub fn say_if_deaf() {
     /// Relaxed: a second line would do no harm.
     static SAID: AtomicBool = AtomicBool::new(false);
     let wanted = engine::pager().is_some_and(|pager| pager.wants_routes());
-    if wanted && !SAID.swap(true, Ordering::Relaxed) && set_watch().is_none() {
+    if wanted && !SAID.swap(true, Ordering::Relaxed) && set_watch().is_none() && is_linked_in() {
         log::warn!("the routers cannot be heard, ggml is part of the program: experts are read when they are touched");
     }
+}
+
+/// Whether the program itself holds the name of the node that tells the choice, without the layer.
+fn is_linked_in() -> bool {
+    unsafe extern "C" fn visit(info: *mut libc::dl_phdr_info, _size: usize, found: *mut c_void) -> c_int {
+        let name = CHOICE.strip_suffix(b"-").unwrap_or(CHOICE);
+        // SAFETY: the loader's list of segments, which are mapped where it says as long as the program runs.
+        let holds = |segment: &libc::Elf64_Phdr, base: u64| unsafe {
+            let start = (base + segment.p_vaddr) as *const u8;
+            memmem::find(std::slice::from_raw_parts(start, segment.p_memsz as usize), name).is_some()
+        };
+        let is_constant = |segment: &&libc::Elf64_Phdr| {
+            segment.p_type == libc::PT_LOAD && segment.p_flags & (libc::PF_R | libc::PF_W) == libc::PF_R
+        };
+        // SAFETY: as above; the walk's last argument is the answer's place.
+        unsafe {
+            let segments = std::slice::from_raw_parts((*info).dlpi_phdr, (*info).dlpi_phnum.into());
+            let base = (*info).dlpi_addr;
+            *found.cast::<bool>() = segments.iter().filter(is_constant).any(|segment| holds(segment, base));
+        }
+        // The program comes first.
+        1
+    }
+    let mut found = false;
+    // SAFETY: the callback has the type that is asked for, and the answer outlives the call.
+    unsafe { libc::dl_iterate_phdr(Some(visit), (&raw mut found).cast()) };
+    found
 }
 
 /// ggml's own function in a library.

@@ -245,6 +245,6 @@ fn refuse_duplicates<'a>(what: &'static str, names: impl Iterator<Item = &'a str
 impl Tensor {
     /// True for tensors of which one row is read for each token when nothing else reads them.
     pub(super) fn is_row_table(&self) -> bool {
-        matches!(self.role, Role::TokenEmbedding | Role::PositionalEmbedding)
+        Role::ROW_TABLES.contains(&self.role)
     }
 }

@@ -167,9 +167,8 @@ fn tied(arch: &str, models: &[&Model]) -> bool {
 /// The order in which one decoded token reads the tensors of `model`, as indexes into its tensors:
 /// each exactly once.
 ///
-/// Row tables come first and experts stand where the selected ones are read; filter by
-/// [`Tensor::role`] and [`Model::reads_rows`] what should not be streamed. Tensors that ordinary
-/// decoding does not read come last.
+/// Row tables come first, all but one that is read whole as the output; experts stand where the selected
+/// ones are read. Tensors that ordinary decoding does not read come last.
 pub fn decode_order(model: &Model) -> Vec<usize> {
     decode_order_of_shards(&[model]).into_iter().map(|(_, tensor)| tensor).collect()
 }
@@ -191,11 +190,6 @@ impl Model {
     /// [`tied_embeddings_of_shards`].
     pub fn tied_embeddings(&self) -> bool {
         tied(&self.arch, &[self])
-    }
-
-    /// True when only single rows of `tensor` are read.
-    pub fn reads_rows(&self, tensor: &Tensor) -> bool {
-        tensor.is_row_table() && !(tensor.name == "token_embd.weight" && self.tied_embeddings())
     }
 }
 

@@ -32,7 +32,7 @@ pub enum Role {
     DenseFfn,
     /// Chooses the experts.
     Router,
-    /// The same matrix of all experts; expert `e` is the slice `e` ([`Tensor::slice`]).
+    /// The same matrix of all experts; the slices lie one behind the other.
     Experts {
         /// Experts in this tensor, at least 1. Files from before merged experts have 1 here and
         /// one tensor an expert.
@@ -51,6 +51,9 @@ pub enum Role {
 }
 
 impl Role {
+    /// Tensors of which single rows are read, unless they are the output as well.
+    pub const ROW_TABLES: [Role; 2] = [Role::TokenEmbedding, Role::PositionalEmbedding];
+
     /// A word for tables.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -99,25 +102,5 @@ impl Tensor {
     /// Bytes of one row (the first dimension); the reader refuses rows of broken blocks.
     pub fn row_bytes(&self) -> u64 {
         self.ggml_type.row_bytes(self.dims[0]).unwrap_or_default()
-    }
-
-    /// Where expert `expert` lies: `data + expert * nb[2]`. `None` when this is no expert tensor or
-    /// has no such expert.
-    pub fn slice(&self, expert: u32) -> Option<Extent> {
-        match self.role {
-            Role::Experts { count, slice_bytes } if expert < count => {
-                Some(Extent { offset: self.offset + u64::from(expert) * slice_bytes, bytes: slice_bytes })
-            }
-            _ => None,
-        }
-    }
-
-    /// The slices of all experts in ascending order; empty when this is no expert tensor.
-    pub fn slices(&self) -> impl Iterator<Item = Extent> + '_ {
-        let count = match self.role {
-            Role::Experts { count, .. } => count,
-            _ => 0,
-        };
-        (0..count).filter_map(|expert| self.slice(expert))
     }
 }

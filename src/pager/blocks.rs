@@ -74,10 +74,10 @@ impl Layout {
         self.slices.chosen(layer, experts).into_iter().flat_map(|slice| self.blocks_of(&slice.bytes))
     }
 
-    /// The blocks of all slices, expert by expert: the first of every layer, then the second.
+    /// The blocks of all slices, expert by expert: the first of every layer, then the second. What two slices
+    /// share comes once, with the one before it in the file.
     pub fn by_expert(&self) -> impl Iterator<Item = u32> + '_ {
         self.slices.by_expert().flat_map(|slice| {
-            // What two slices share is neither's.
             let blocks = self.blocks_of(&slice.bytes);
             blocks.filter(|&index| self.blocks[index as usize].offset >= slice.bytes.start)
         })

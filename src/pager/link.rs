@@ -13,7 +13,7 @@ use super::engine::{Engine, Setup};
 use super::io::{WrapIo, threads};
 use super::kernel::Kernel;
 use super::signals::BlockedSignals;
-use super::slice;
+use super::time_slice;
 use super::uffd::raise;
 use crate::config::{Settings, Strategy};
 use crate::policy::{self, Policy};
@@ -112,7 +112,7 @@ fn serve(setup: Setup, wrap_io: Option<Arc<WrapIo>>, up: impl FnOnce(io::Result<
         Ok(Err(error)) => return up(Err(error)),
         Err(_) => return up(Err(io::Error::other("panic while starting"))),
     };
-    if let Err(error) = slice::ask_for_short_slice() {
+    if let Err(error) = time_slice::ask_for_short_slice() {
         log::debug!("the pager's time slice stays as it is: {error}");
     }
     up(Ok(()));

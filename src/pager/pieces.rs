@@ -22,9 +22,6 @@ pub struct Contents {
     pub model_bytes: u64,
 }
 
-/// Tensors of which single rows are read, unless they are the output as well.
-const ROW_TABLES: [gguf::Role; 2] = [gguf::Role::TokenEmbedding, gguf::Role::PositionalEmbedding];
-
 /// A log that tells of more experts in a tensor is broken.
 const EXPERTS_MAX: u32 = 1 << 16;
 
@@ -75,7 +72,7 @@ pub fn of_model(model: &Model) -> Vec<Piece> {
 /// The pieces of `tensors`, which stand in the expected order of reading: tables of which rows are read come
 /// first; one that comes later is read whole, as the output.
 pub fn of_tensors(tensors: &[trace::Tensor]) -> Vec<Piece> {
-    let is_table = |tensor: &trace::Tensor| ROW_TABLES.iter().any(|role| role.as_str() == tensor.role);
+    let is_table = |tensor: &trace::Tensor| gguf::Role::ROW_TABLES.iter().any(|role| role.as_str() == tensor.role);
     let tables = tensors.iter().take_while(|tensor| is_table(tensor)).count();
     let pieces_of = |(at, tensor): (usize, &trace::Tensor)| -> Vec<Piece> {
         let bytes = tensor.offset..tensor.offset.saturating_add(tensor.bytes);
@@ -117,16 +114,22 @@ mod tests {
             let pieces = of_model(&model);
             let rows: Vec<u64> =
                 pieces.iter().filter(|piece| piece.role == Role::Row).map(|piece| piece.bytes.start).collect();
-            let tables: Vec<u64> =
-                ordered().filter(|tensor| model.reads_rows(tensor)).map(|tensor| tensor.offset).collect();
+            let tables: Vec<u64> = ordered()
+                .filter(|tensor| tensor.name == "token_embd.weight" && !model.tied_embeddings())
+                .map(|tensor| tensor.offset)
+                .collect();
             assert!(rows == tables && !rows.is_empty(), "{arch:?}: {rows:?} instead of {tables:?}");
             let experts: Vec<Range<u64>> = pieces
                 .iter()
                 .filter(|piece| matches!(piece.role, Role::Expert { .. }))
                 .map(|piece| piece.bytes.clone())
                 .collect();
-            let slices: Vec<Range<u64>> =
-                ordered().flat_map(Tensor::slices).map(|slice| slice.offset..slice.end()).collect();
+            let slices_of = |tensor: &Tensor| -> Vec<Range<u64>> {
+                let gguf::Role::Experts { count, slice_bytes } = tensor.role else { return Vec::new() };
+                let start = |expert: u32| tensor.offset + u64::from(expert) * slice_bytes;
+                (0..count).map(|expert| start(expert)..start(expert) + slice_bytes).collect()
+            };
+            let slices: Vec<Range<u64>> = ordered().flat_map(slices_of).collect();
             assert!(experts == slices && experts.is_empty() == (arch == Arch::Llama), "{arch:?}");
         }
     }

@@ -26,6 +26,7 @@ const POINTS: usize = 300;
 const BATCH_CYCLES: u64 = 3;
 
 /// A log that is being read.
+#[derive(Default)]
 pub struct Analysis {
     header: Header,
     drive_bytes_per_s: Option<f64>,
@@ -60,34 +61,7 @@ pub struct Analysis {
 impl Analysis {
     /// Starts; `drive_bytes_per_s` is what the drive can do, if that is known.
     pub fn new(header: Header, drive_bytes_per_s: Option<f64>) -> Analysis {
-        Analysis {
-            budget_bytes: header.budget_bytes,
-            header,
-            drive_bytes_per_s,
-            blocks: Blocks::default(),
-            sleepers: Sleepers::default(),
-            requests: Requests::default(),
-            timeline: Timeline::default(),
-            cycles: Cycles::default(),
-            sequences: Sequences::default(),
-            reuse: Reuse::default(),
-            by_touch: Experts::default(),
-            by_router: Experts::default(),
-            passes: Passes::default(),
-            addresses: Addresses::default(),
-            usage: Usage::default(),
-            sleeps: Default::default(),
-            cycle: 0,
-            whole: false,
-            laps: Laps::default(),
-            touches: Touches::default(),
-            held: None,
-            records: 0,
-            lost: 0,
-            unknown: 0,
-            first_ns: None,
-            now_ns: 0,
-        }
+        Analysis { budget_bytes: header.budget_bytes, header, drive_bytes_per_s, ..Analysis::default() }
     }
 
     /// Takes the log's items.

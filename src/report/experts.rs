@@ -241,9 +241,12 @@ mod tests {
         assert_eq!(prompt, [0; 5]);
         let decoded = [3, 3, 4, 4, 3, 3, 4].map(|layer| passes.at(layer, 0, 7));
         assert_eq!(decoded, [1, 1, 1, 1, 2, 2, 2]);
+        let late = [(5, 7), (6, 8), (7, 9), (3, 9)].map(|(layer, cycle)| passes.at(layer, 0, cycle));
+        assert_eq!(late, [2, 2, 2, 3], "touches see a cycle begin in the middle");
         // With one layer alone there is nothing else to go by.
         let mut passes = Passes::default();
         assert_eq!([7, 7, 8, 9].map(|cycle| passes.at(0, 0, cycle)), [0, 0, 1, 2]);
+        assert_eq!([1, 2, 0, 1].map(|token| passes.at(0, token, 9)), [2, 2, 3, 3]);
     }
 
     #[test]

@@ -10,6 +10,9 @@ use half::f16;
 use super::tensors::Kind;
 use crate::gguf::GgmlType;
 
+/// Standard deviation of logits: large enough that greedy sampling is not decided by rounding.
+pub(super) const LOGIT_SIGMA: f32 = 4.0;
+
 /// Scales to draw from; the number is a power of two.
 type Scales = [u16; 64];
 

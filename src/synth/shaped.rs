@@ -4,11 +4,11 @@ use std::sync::Arc;
 
 use super::arch::Shape;
 use super::element::put;
+use super::pattern::LOGIT_SIGMA;
 use super::routing::Routing;
 use super::stream::{CODE, Stream, Writer};
 use super::tensors::{Kind, Tensor};
 use super::topics::Topics;
-use super::weights::LOGIT_SIGMA;
 use crate::gguf::GgmlType;
 
 /// The plan of the residual stream and the topics of the vocabulary.

@@ -4,7 +4,7 @@
 //! gives the block its standard deviation ([`Pattern`]). Where routers shall behave in a certain way, the
 //! scale depends on the row, and the codes of topics replace some columns ([`super::shaped`]).
 
-use super::pattern::Pattern;
+use super::pattern::{LOGIT_SIGMA, Pattern};
 use super::random::Random;
 use super::shaped::{Overlay, Shaped};
 use super::tensors::{Kind, Tensor};
@@ -24,9 +24,6 @@ pub(super) struct Weights<'a> {
     shaped: Option<&'a Shaped>,
     overlay: Option<Overlay<'a>>,
 }
-
-/// Standard deviation of logits: large enough that greedy sampling is not decided by rounding.
-pub(super) const LOGIT_SIGMA: f32 = 4.0;
 
 impl<'a> Weights<'a> {
     /// The data of `tensor` when it has type `ty`. Matrices get a standard deviation of

@@ -71,12 +71,7 @@ fn compare(arch: Arch) {
     let model = model(arch);
     let args = greedy(model, "8", &[]);
     let expected = stock(&program, &args);
-    let log = support::scratch("log");
-    let mut variables = PAGING.variables();
-    variables.push(("GGPAGER_TRACE", log.display().to_string()));
-    let extra: Vec<(&str, &str)> = variables.iter().map(|(name, value)| (*name, value.as_str())).collect();
-    let outcome = support::run(ROOT, &[], &program, &args, &extra);
-    PAGING.require(&outcome, model, PAGING.percent);
+    let (outcome, log) = PAGING.traced(&program, &args, model);
     require_same_text(&expected, &outcome.output, &format!("{arch:?}"));
 
     let (chosen, touched) = chosen_and_touched(&log);
@@ -127,4 +122,17 @@ fn a_program_that_watches_its_graph_sees_the_same() {
     let (seen, outcome) = collect(&vars);
     PAGING.require(&outcome, model, PAGING.percent);
     assert!(expected.len() > 1000 && seen == expected, "{} and {} bytes", expected.len(), seen.len());
+}
+
+#[test]
+fn only_a_program_with_llama_in_it_is_told_that_routers_cannot_be_heard() {
+    for (name, times) in [("mixture", 0), ("mixture_linked", 1)] {
+        let args = [model(Arch::Qwen3Moe).path.clone().into()];
+        let variables = PAGING.variables();
+        let vars: Vec<(&str, &str)> = variables.iter().map(|(name, value)| (*name, value.as_str())).collect();
+        let outcome = support::run(ROOT, &[], &support::compile(name, false), &args, &vars);
+        outcome.require_code(0).require_paged();
+        let messages = String::from_utf8_lossy(&outcome.output.stderr);
+        assert_eq!(messages.matches("the routers cannot be heard").count(), times, "{name}: {messages}");
+    }
 }

@@ -5,7 +5,7 @@ use ggpager::synth::Arch;
 use ggpager::trace::{Event, Item, Reader, Tensor, View};
 
 use super::llama::{Paging, greedy, model, require_same_text, stock, tool};
-use super::support::{self, Setting};
+use super::support;
 
 /// The prompt, and seven tokens more.
 const CYCLES: usize = 8;
@@ -52,12 +52,9 @@ fn compare(arch: Arch, cases: &[(&str, u64)]) {
     for &(grain, percent) in cases {
         let paging = Paging { fill: "move", strategy: "observe", percent, unprivileged: false };
         let log = support::scratch("log");
-        let mut variables = paging.variables();
-        variables.extend([("GGPAGER_GRAIN", grain.into()), ("GGPAGER_TRACE", log.display().to_string())]);
-        let extra: Vec<(&str, &str)> = variables.iter().map(|(name, value)| (*name, value.as_str())).collect();
-        let outcome = support::run(Setting { vars: &[], unprivileged: false }, &[], &program, &args, &extra);
+        let more = [("GGPAGER_GRAIN", grain), ("GGPAGER_TRACE", log.to_str().expect("a plain path"))];
+        let outcome = paging.run_with(&more, &program, &args, model);
         let what = format!("{arch:?} grain {grain} at {percent} %");
-        paging.require(&outcome, model, percent);
         require_same_text(&expected, &outcome.output, &what);
 
         assert_eq!(outcome.stats.as_ref().expect("paged").trace_lost_records, 0, "{what}");

@@ -153,8 +153,20 @@ impl Paging {
 
     /// Runs `program` paged and requires everything that shows that it was.
     pub fn run(&self, program: &Path, args: &[OsString], model: &Model) -> Outcome {
+        self.run_with(&[], program, args, model)
+    }
+
+    /// The same with a fault log, whose path comes along.
+    pub fn traced(&self, program: &Path, args: &[OsString], model: &Model) -> (Outcome, PathBuf) {
+        let log = support::scratch("log");
+        (self.run_with(&[("GGPAGER_TRACE", log.to_str().expect("a plain path"))], program, args, model), log)
+    }
+
+    /// The same with further variables.
+    pub fn run_with(&self, more: &[(&str, &str)], program: &Path, args: &[OsString], model: &Model) -> Outcome {
         let variables = self.variables();
-        let extra: Vec<(&str, &str)> = variables.iter().map(|(name, value)| (*name, value.as_str())).collect();
+        let own = variables.iter().map(|(name, value)| (*name, value.as_str()));
+        let extra: Vec<(&str, &str)> = own.chain(more.iter().copied()).collect();
         let setting = Setting { vars: &[], unprivileged: self.unprivileged };
         let outcome = support::run(setting, &[], program, args, &extra);
         self.require(&outcome, model, self.percent);

@@ -154,7 +154,6 @@ fn layers_ascend_between_the_embedding_and_the_output() {
     ];
     assert_eq!(order(&model), expected);
     assert!(!model.tied_embeddings());
-    assert!(model.reads_rows(model.tensor("token_embd.weight").unwrap()));
 }
 
 #[test]
@@ -164,8 +163,6 @@ fn tied_embeddings_are_read_whole_at_the_end() {
     assert!(tied.tied_embeddings());
     let expected = ["per_layer_token_embd.weight", "blk.0.attn_q.weight", "output_norm.weight", "token_embd.weight"];
     assert_eq!(order(&tied), expected);
-    assert!(!tied.reads_rows(tied.tensor("token_embd.weight").unwrap()));
-    assert!(tied.reads_rows(tied.tensor("per_layer_token_embd.weight").unwrap()));
     assert!(!model("nomic-bert", &names).tied_embeddings());
 }
 
@@ -218,8 +215,5 @@ fn expert_slices_follow_each_other() {
     let model = model("qwen3moe", &["blk.0.ffn_up_exps.weight"]);
     let tensor = &model.tensors[0];
     assert_eq!(tensor.role, Role::Experts { count: 4, slice_bytes: 8 * 4 * 4 });
-    let third = tensor.slice(2).unwrap();
-    assert_eq!((third.offset, third.bytes), (tensor.offset + 256, 128));
-    assert_eq!(tensor.slice(4), None);
-    assert_eq!(tensor.slices().count(), 4);
+    assert_eq!(tensor.bytes, 4 * 128);
 }

@@ -11,7 +11,8 @@ use rustix::mm::Advice;
 
 use super::super::region::{HUGE, Region, advise, is_resident};
 use super::super::uffd::{Track, Uffd};
-use super::pool::{Ground, Pool};
+use super::pool::Pool;
+use super::slots::Ground;
 use super::{Fill, Frame, Place, until_done};
 use crate::config::FillRung;
 

@@ -18,19 +18,15 @@ use rustix::mm::Advice;
 
 use super::super::region::{HUGE, Region, advise, advise_huge, collapse, is_resident, page_ceil};
 use super::super::uffd::{Track, Uffd, feature};
-use super::pool::{Ground, Pool};
+use super::pool::Pool;
+use super::slots::Ground;
 use super::{Fill, Frame, Place, until_done};
 use crate::config::FillRung;
-
-/// Smaller frames are not prepared: asking a thread for one costs as much as zeroing it.
-const PREPARED_MIN_BYTES: usize = 64 << 10;
 
 /// See the module's page.
 pub struct Flip {
     uffd: Arc<Uffd>,
     pool: Pool,
-    /// The size of the latest frame that a whole block was read into: the next is likely to be like it.
-    latest_bytes: usize,
 }
 
 impl Flip {
@@ -39,7 +35,7 @@ impl Flip {
         if !uffd.has(feature::MOVE) {
             return Err(io::Error::new(io::ErrorKind::Unsupported, "this kernel has no UFFDIO_MOVE (Linux 6.8)"));
         }
-        Ok(Flip { uffd, pool: Pool::default(), latest_bytes: HUGE })
+        Ok(Flip { uffd, pool: Pool::default() })
     }
 
     fn empty_slot(&mut self, bytes: usize) -> io::Result<u32> {
@@ -97,9 +93,6 @@ impl Fill for Flip {
     fn close(&mut self, _range: Range<usize>) {}
 
     fn acquire(&mut self, place: &Place) -> io::Result<Frame> {
-        if place.len == place.frame_bytes {
-            self.latest_bytes = place.frame_bytes;
-        }
         let mut take = |bytes| self.pool.take_full(bytes, &*self.uffd);
         // Without room for slots of that size one of the frame's size does.
         let slot = take(slot_bytes(place)).or_else(|_| take(place.frame_bytes))?;
@@ -164,11 +157,8 @@ impl Fill for Flip {
 
     fn prepare(&mut self, room_bytes: u64) {
         self.pool.grant(room_bytes);
-        if self.latest_bytes >= PREPARED_MIN_BYTES {
-            // Refused here, it is refused where it is needed, and reported there.
-            // Small frames are made of huge pages that are taken apart.
-            let _ = self.pool.prepare(HUGE, &*self.uffd);
-        }
+        // Refused here, it is refused where it is needed, and reported there.
+        let _ = self.pool.prepare(&*self.uffd);
     }
 
     fn cpu_ns(&self) -> u64 {
@@ -186,7 +176,7 @@ mod tests {
     use crate::pager::region::PAGE;
 
     #[test]
-    fn memory_is_made_ready_in_huge_pages_unless_the_latest_whole_block_was_tiny() {
+    fn memory_is_made_ready_in_huge_pages_whatever_is_wanted() {
         let uffd = Uffd::open().map(Arc::new);
         let mut fill = match uffd.and_then(Flip::new) {
             Ok(fill) => fill,
@@ -210,8 +200,7 @@ mod tests {
         let (small, room) = (HUGE / 8, HUGE as u64 + HUGE as u64 / 2);
         assert_eq!(spare_after(small, small, room), 2 * HUGE as u64 - small as u64, "one is taken apart already");
         let rest = (HUGE - PAGE) as u64;
-        assert_eq!(spare_after(PAGE, HUGE, room), HUGE as u64 + rest, "a short block says nothing of the next");
+        assert_eq!(spare_after(PAGE, HUGE, room), HUGE as u64 + rest, "a short block");
         assert_eq!(spare_after(HUGE, HUGE, room), HUGE as u64);
-        assert_eq!(spare_after(PAGE, PAGE, room), rest, "too small to be worth it");
     }
 }

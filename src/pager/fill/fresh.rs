@@ -77,6 +77,11 @@ impl Fresh {
         self.pending += 1;
     }
 
+    /// Slots that have been asked for and not been told of.
+    pub fn pending(&self) -> usize {
+        self.pending
+    }
+
     /// A slot that is ready, or what went wrong with it. None when nothing has been asked for.
     pub fn made(&mut self) -> Option<Made> {
         let made = if self.pending > 0 { self.made.recv().ok() } else { None };

@@ -11,6 +11,7 @@ pub mod flip;
 mod fresh;
 pub mod pool;
 pub mod shared;
+pub mod slots;
 
 use std::io;
 use std::ops::Range;

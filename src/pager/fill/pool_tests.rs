@@ -38,7 +38,7 @@ impl Ground for Carrying {
 fn with_spare(sizes: &[usize]) -> Pool {
     let mut pool = Pool::default();
     let slots: Vec<u32> = sizes.iter().map(|&bytes| pool.take_full(bytes, &Plain).unwrap()).collect();
-    for (slot, page) in slots.iter().flat_map(|&slot| pool.range(slot).step_by(PAGE)).zip(1u64..) {
+    for (slot, page) in slots.iter().flat_map(|&slot| pool.slots.range(slot).step_by(PAGE)).zip(1u64..) {
         // SAFETY: a page of a slot in hand.
         unsafe { *(slot as *mut u64) = page };
     }
@@ -48,13 +48,18 @@ fn with_spare(sizes: &[usize]) -> Pool {
 
 fn pages(pool: &Pool, slot: u32) -> Vec<u64> {
     // SAFETY: pages of a slot in hand.
-    pool.range(slot).step_by(PAGE).map(|page| unsafe { *(page as *const u64) }).collect()
+    pool.slots.range(slot).step_by(PAGE).map(|page| unsafe { *(page as *const u64) }).collect()
+}
+
+/// The spare slots of a size.
+fn full(pool: &mut Pool, slot_bytes: usize) -> Vec<u32> {
+    pool.slots.of_bytes(slot_bytes).full.clone()
 }
 
 fn prepared(room_bytes: u64) -> Pool {
     let mut pool = Pool::default();
     pool.grant(room_bytes);
-    pool.prepare(HUGE, &Plain).unwrap();
+    pool.prepare(&Plain).unwrap();
     pool
 }
 
@@ -64,7 +69,7 @@ fn slots_are_prepared_within_the_room_and_the_lookahead() {
     assert_eq!(pool.spare_bytes(), 3 * HUGE as u64);
     for _ in 0..2 {
         pool.grant(u64::MAX);
-        pool.prepare(HUGE, &Plain).unwrap();
+        pool.prepare(&Plain).unwrap();
         assert_eq!(pool.spare_bytes(), AHEAD_BYTES as u64);
     }
 }
@@ -99,7 +104,7 @@ fn what_is_prepared_is_freed_as_well() {
     let mut pool = prepared(u64::MAX);
     pool.free_spare(HUGE as u64);
     assert_eq!(pool.spare_bytes(), HUGE as u64);
-    pool.prepare(HUGE, &Plain).unwrap();
+    pool.prepare(&Plain).unwrap();
     assert_eq!(pool.spare_bytes(), HUGE as u64, "nothing is granted any more");
     pool.free_spare(0);
     assert_eq!(pool.spare_bytes(), 0);
@@ -108,7 +113,7 @@ fn what_is_prepared_is_freed_as_well() {
 }
 
 #[test]
-fn another_size_neither_waits_for_what_is_prepared_nor_frees_it_while_there_is_room() {
+fn another_size_does_not_free_what_is_prepared_while_there_is_room() {
     let small = HUGE / 8;
     let mut pool = prepared(2 * HUGE as u64 + 2 * small as u64);
     for _ in 0..2 {
@@ -123,6 +128,7 @@ fn another_size_neither_waits_for_what_is_prepared_nor_frees_it_while_there_is_r
 #[test]
 fn pages_of_other_sizes_are_carried_over() {
     let mut pool = with_spare(&[5 * PAGE, 2 * PAGE]);
+    let emptied = full(&mut pool, 5 * PAGE)[0];
     let slot = pool.take_full(3 * PAGE, &Carrying(usize::MAX)).unwrap();
     assert_eq!(pages(&pool, slot), [1, 2, 3], "of the class that has most");
     assert_eq!(pool.spare_bytes(), 4 * PAGE as u64);
@@ -131,9 +137,8 @@ fn pages_of_other_sizes_are_carried_over() {
     assert_eq!(pool.spare_bytes(), 0);
     let slot = pool.take_full(PAGE, &Carrying(usize::MAX)).unwrap();
     assert_eq!(pages(&pool, slot), [0], "fresh");
-    // The emptied slots are used again.
     let slot = pool.take_empty(5 * PAGE, &Plain).unwrap();
-    assert!(!is_resident(pool.addr(slot)));
+    assert!(slot == emptied && !is_resident(pool.addr(slot)), "used again");
 }
 
 #[test]
@@ -160,28 +165,34 @@ fn a_remnant_is_freed_as_well() {
 #[test]
 fn pinned_pages_are_left_and_freed() {
     let mut pool = with_spare(&[3 * PAGE]);
-    let first = pool.classes[0].range(pool.classes[0].full[0]).start;
+    let spare = full(&mut pool, 3 * PAGE)[0];
+    let first = pool.addr(spare);
+    pool.grant(PAGE as u64);
     let slot = pool.take_full(2 * PAGE, &Carrying(first + PAGE)).unwrap();
-    assert_eq!((pages(&pool, slot), pool.spare_bytes()), (vec![1, 0], (HUGE - PAGE) as u64));
+    assert_eq!((pages(&pool, slot), pool.spare_bytes()), (vec![1, 0], 0));
     assert!(!is_resident(first + 2 * PAGE));
 }
 
 #[test]
 fn huge_frames_are_not_made_of_pages_and_taken_apart_only_where_no_pages_are() {
     let mut pool = with_spare(&[HUGE, 3 * PAGE]);
-    let huge = pool.classes[0].range(pool.classes[0].full[0]);
+    let spare = full(&mut pool, HUGE)[0];
+    let huge = pool.slots.range(spare);
     for (number, page) in huge.clone().step_by(PAGE).zip(100u64..).take(4) {
         // SAFETY: a page of a spare slot.
         unsafe { *(number as *mut u64) = page };
     }
     let slot = pool.take_full(2 * PAGE, &Carrying(usize::MAX)).unwrap();
     assert_eq!(pages(&pool, slot).len(), 2);
-    assert_eq!((pool.spare_bytes(), pool.classes[0].full.len()), ((HUGE + PAGE) as u64, 1));
+    assert_eq!((pool.spare_bytes(), full(&mut pool, HUGE).len()), ((HUGE + PAGE) as u64, 1));
     let slot = pool.take_full(4 * PAGE, &Carrying(usize::MAX)).unwrap();
     assert_eq!(pages(&pool, slot)[1..], [100, 101, 102]);
-    assert_eq!((pool.spare_bytes(), pool.classes[0].full.len()), ((HUGE - 3 * PAGE) as u64, 0));
+    assert_eq!((pool.spare_bytes(), full(&mut pool, HUGE).len()), ((HUGE - 3 * PAGE) as u64, 0));
     // The address has a page table now.
+    pool.grant(HUGE as u64);
+    let next = pool.take_full(HUGE, &Carrying(usize::MAX)).unwrap();
+    assert_eq!(pool.spare_bytes(), (HUGE - 3 * PAGE) as u64);
     pool.free_spare(0);
-    let next = pool.take_full(HUGE, &Carrying(0)).unwrap();
-    assert!(pool.spare_bytes() == 0 && pool.addr(next) != huge.start);
+    let last = pool.take_full(HUGE, &Carrying(0)).unwrap();
+    assert!(pool.spare_bytes() == 0 && pool.addr(next) != huge.start && pool.addr(last) != huge.start);
 }
