@@ -8,7 +8,7 @@
 //!
 //! [`model`] provides the models, [`plan`] says what is compared, [`workload`] runs it, [`watch`] and
 //! [`sample`] look at it from outside, [`record`] and [`lane`] keep what it did, [`summary`] draws the
-//! rounds together, [`roofline`] is the yardstick, and [`table`], [`svg`] and [`Report`] show it.
+//! rounds together, [`pairs`] holds two servers against each other turn by turn, [`roofline`] is the yardstick, and [`table`], [`svg`] and [`Report`] show it.
 //! A run may have [`swap`] besides its memory, and part of its model [`pin`]ned there.
 //! Whatever a run needs (a control group, another readahead) is a guard that puts things back when it
 //! is dropped, also after Ctrl-C.
@@ -22,6 +22,7 @@ pub mod lane;
 pub mod llama;
 pub mod loop_drive;
 pub mod model;
+pub mod pairs;
 pub mod pin;
 pub mod plan;
 pub mod record;
@@ -34,5 +35,6 @@ pub mod svg;
 pub mod swap;
 pub mod table;
 mod tool;
+mod variables;
 pub mod watch;
 pub mod workload;

@@ -140,6 +140,8 @@ pub struct Plan {
     pub rounds: u32,
     /// Turns of each server in a run.
     pub turns: u32,
+    /// What the server without a log does in [`Workload::Log`], if not the same as the other.
+    pub against: Option<Strategy>,
     /// Gaps between tokens that are left out at the start of each turn.
     pub skip: u32,
     /// Memory limit of a run.
@@ -180,6 +182,40 @@ impl Plan {
             order.extend(peers);
         }
         order
+    }
+
+    /// A plan of nothing.
+    #[cfg(test)]
+    pub fn empty() -> Plan {
+        Plan {
+            workload: Workload::Completion,
+            models: Vec::new(),
+            program: PathBuf::new(),
+            call: Call {
+                prompt: super::llama::Prompt::Tokens(1),
+                tokens: 1,
+                context: 256,
+                batch: None,
+                ubatch: None,
+                extra: Vec::new(),
+            },
+            library: None,
+            contenders: Vec::new(),
+            rounds: 1,
+            turns: 1,
+            against: None,
+            skip: 0,
+            memory_bytes: None,
+            swap: None,
+            pin: None,
+            drive_bytes_per_s: None,
+            variables: Vec::new(),
+            request_bytes: 1 << 21,
+            depth: 16,
+            pattern: Pattern::Sequential { start: 0 },
+            ceiling_time: Duration::ZERO,
+            time_max: Duration::ZERO,
+        }
     }
 
     /// Every file of every model.

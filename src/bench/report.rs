@@ -6,6 +6,7 @@ use super::plan::{Contender, Plan, Readahead, Who};
 use super::record::TextMatch;
 use super::roofline::{self, Bounds, Cycle};
 use super::summary::{Round, Summary, Yardstick, median, summarize};
+use super::workload::Workload;
 use crate::config::BudgetSetting;
 use crate::gguf;
 
@@ -20,6 +21,8 @@ pub struct Report {
     pub remarks: Vec<String>,
     /// What one pass over the weights is called: `token` or `step`.
     pub unit: &'static str,
+    /// What sets the lanes apart where that is not their model.
+    pub lanes: &'static [&'static str],
     /// What the roofline needs, for each lane.
     pub bounds: Vec<Bounds>,
     /// Gaps left out at the start of each turn.
@@ -55,7 +58,7 @@ impl Report {
                 stock.push(readahead);
             }
         }
-        let everyone: Vec<Contender> = plan.order(0, true);
+        let everyone: Vec<Contender> = plan.order(0, plan.workload != Workload::Log);
         let summaries = everyone.iter().flat_map(|&contender| {
             bounds.iter().enumerate().map({
                 let (rounds, stock) = (&rounds, &stock);
@@ -66,6 +69,8 @@ impl Report {
                         drive_limit: plan.drive_bytes_per_s,
                         ubatch: plan.call.tokens_a_pass(),
                         stock,
+                        against: (plan.workload == Workload::Log && lane == 1).then_some(0),
+                        skip: plan.skip,
                     };
                     summarize(rounds, contender, yardstick)
                 }
@@ -76,6 +81,7 @@ impl Report {
             settings,
             remarks,
             unit: plan.workload.unit(),
+            lanes: plan.workload.lane_names(),
             skip: plan.skip,
             drive_bytes_per_s: median(rounds.iter().filter_map(|round| Some(round.ceiling?.bytes_per_s))),
             drive_limit_bytes_per_s: plan.drive_bytes_per_s,
@@ -88,7 +94,10 @@ impl Report {
     /// A summary's name: its contender, and its model where there are several.
     pub fn name(&self, summary: &Summary) -> String {
         match self.bounds.get(summary.lane) {
-            Some(bounds) if self.bounds.len() > 1 => format!("{}, {}", summary.contender, bounds.name),
+            Some(bounds) if self.bounds.len() > 1 => {
+                let lane = self.lanes.get(summary.lane).copied().unwrap_or(&bounds.name);
+                format!("{}, {lane}", summary.contender)
+            }
             _ => summary.contender.to_string(),
         }
     }

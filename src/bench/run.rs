@@ -5,7 +5,7 @@ use std::ffi::OsString;
 use std::fs;
 use std::io;
 use std::os::unix::process::ExitStatusExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 
 use anyhow::Context;
@@ -22,12 +22,11 @@ use super::pin;
 use super::plan::{Cache, Contender, Plan, Readahead, Who};
 use super::record::{Record, TextMatch, compare};
 use super::summary::Round;
+use super::variables;
 use super::watch::RunError;
 use super::workload::{End, Outcome, Workload, completion, server};
-use crate::config::{ByteSize, var};
+use crate::config::ByteSize;
 use crate::drive::Pattern;
-use crate::launch::environment::Environment;
-use crate::launch::settings;
 
 /// The hidden word that makes the command line tool measure the ceiling of a file.
 pub const CEILING_WORD: &str = "--measure-ceiling";
@@ -88,7 +87,8 @@ impl<'a> Runner<'a> {
     /// # Errors
     /// An interrupt, or a run that could not be made at all. A run that failed is in its record.
     pub fn rounds(mut self) -> anyhow::Result<(Vec<Round>, Vec<String>)> {
-        let in_memory = self.has_room_for_the_model()?;
+        // A log is held against the same run without one.
+        let in_memory = self.plan.workload != Workload::Log && self.has_room_for_the_model()?;
         let mut rounds = Vec::new();
         for round in 0..self.plan.rounds {
             let ceiling = self.step("drive ceiling", |runner| runner.ceiling())?;
@@ -275,7 +275,8 @@ impl<'a> Runner<'a> {
             record.paging = group.paging().zip(paging).map(|(after, before)| after.since(before));
         }
         if contender.is_paged() {
-            let read = |process| serde_json::from_slice(&fs::read(stats_file(folder.path(), process)).ok()?).ok();
+            let read =
+                |process| serde_json::from_slice(&fs::read(variables::stats_file(folder.path(), process)).ok()?).ok();
             record.stats = (0..plan.workload.processes()).map_while(read).collect();
         }
         record.failure = failure(&outcome, &record);
@@ -293,7 +294,7 @@ impl<'a> Runner<'a> {
         let Plan { workload, call, program, models, .. } = self.plan;
         let command = |process: usize, args: &[OsString]| {
             let mut command = self.fence.command(group, limits, program, args);
-            for (name, value) in self.environment(contender, &stats_file(folder, process)) {
+            for (name, value) in variables::of(self.plan, contender, process, folder) {
                 match value {
                     Some(value) => command.env(name, value),
                     None => command.env_remove(name),
@@ -306,7 +307,7 @@ impl<'a> Runner<'a> {
             self.progress.set_message(format!("{name}: token {count} of {}", call.tokens));
         };
         let threads = contender.threads;
-        let model = |index: usize| models[index][0].as_path();
+        let model = |index: usize| models[index.min(models.len() - 1)][0].as_path();
         if *workload == Workload::Completion {
             let mut command = command(0, &call.completion(model(0), &self.prompt, threads));
             return completion::run(&mut command, self.plan.time_max, self.interrupt, arrived);
@@ -319,24 +320,13 @@ impl<'a> Runner<'a> {
             Workload::Draft => vec![server(0, Some(model(1)))?],
             _ => vec![server(0, None)?, server(1, None)?],
         };
-        let request = server::Request { prompt: call.server_prompt(), tokens: call.tokens, turns: self.plan.turns };
+        let request = server::Request {
+            prompt: call.server_prompt(),
+            tokens: call.tokens,
+            turns: self.plan.turns,
+            there_and_back: *workload == Workload::Log,
+        };
         server::run(&mut servers, &request, self.plan.time_max, self.interrupt, arrived)
-    }
-
-    /// The variables of a run: set, or (None) taken away.
-    fn environment(&self, contender: Contender, stats_file: &Path) -> BTreeMap<String, Option<OsString>> {
-        let mut variables: BTreeMap<_, _> = settings::VARIABLES.iter().map(|name| ((*name).to_owned(), None)).collect();
-        let (Who::Paged(strategy, spin), Some(library)) = (contender.who, &self.plan.library) else { return variables };
-        let mut environment = Environment::default();
-        let current = |name: &str| std::env::var_os(name);
-        environment.preload(library, current);
-        environment.keep_weights_mapped(current);
-        environment.bound_spin(spin, current);
-        environment.settings(&self.plan.variables.iter().cloned().collect());
-        environment.set.insert(var::STRATEGY.to_owned(), strategy.as_str().into());
-        environment.set.insert(var::STATS.to_owned(), stats_file.into());
-        variables.extend(environment.set.into_iter().map(|(name, value)| (name, Some(value))));
-        variables
     }
 }
 
@@ -353,11 +343,6 @@ pub fn print_ceiling(
 ) -> anyhow::Result<()> {
     println!("{}", serde_json::to_string(&super::ceiling::measure(file, request_bytes, depth, pattern, time)?)?);
     Ok(())
-}
-
-/// Where a process leaves its statistics.
-fn stats_file(folder: &Path, process: usize) -> PathBuf {
-    folder.join(format!("stats-{process}.json"))
 }
 
 /// Why a run does not count.

@@ -4,6 +4,7 @@ use serde::Serialize;
 
 use super::ceiling::Ceiling;
 use super::lane::{Gap, Lane, Span};
+use super::pairs::{self, Pairs};
 use super::plan::{Cache, Contender, Readahead, Who};
 use super::record::{Record, TextMatch};
 use super::roofline::{self, Bounds};
@@ -41,6 +42,10 @@ pub struct Yardstick<'a> {
     pub ubatch: u32,
     /// The readaheads of stock.
     pub stock: &'a [Readahead],
+    /// The lane that each turn is held against.
+    pub against: Option<usize>,
+    /// Gaps left out at the start of each turn.
+    pub skip: u32,
 }
 
 /// How many times faster than stock.
@@ -131,6 +136,8 @@ pub struct Summary {
     pub memory_peak_bytes: Option<u64>,
     /// How many times faster than stock at each readahead.
     pub speedups: Vec<(String, Speedup)>,
+    /// Time of a token, turn by turn, over that of the other server.
+    pub pairs: Option<Pairs>,
     /// The worst text of all rounds.
     pub text: TextMatch,
     /// Token by token: the median over the rounds of each gap of all turns.
@@ -251,6 +258,11 @@ pub fn summarize(rounds: &[Round], contender: Contender, yardstick: Yardstick<'_
                 (readahead.to_string(), speedup)
             })
             .collect(),
+        pairs: yardstick.against.and_then(|other| {
+            let of_run =
+                |(_, run, _): &(&Round, &Record, &Lane)| pairs::pairs(&run.turns, index, other, yardstick.skip);
+            Pairs::of(&pairs.iter().map(of_run).collect::<Vec<_>>())
+        }),
         text: pairs.iter().map(|(_, run, _)| run.text).max_by_key(badness).unwrap_or(TextMatch::Missing),
         gaps: token_by_token(&pairs.iter().map(|(_, _, lane)| &lane.gaps[..]).collect::<Vec<_>>()),
     }
@@ -293,7 +305,15 @@ pub(super) mod tests {
     }
 
     pub fn yardstick(bounds: &Bounds) -> Yardstick<'_> {
-        Yardstick { bounds, lane: 0, drive_limit: Some(2_000_000), ubatch: 4, stock: &[Readahead::Own] }
+        Yardstick {
+            bounds,
+            lane: 0,
+            drive_limit: Some(2_000_000),
+            ubatch: 4,
+            stock: &[Readahead::Own],
+            against: None,
+            skip: 0,
+        }
     }
 
     fn record(contender: Contender, ms: f64, bytes: f64, text: TextMatch) -> Record {

@@ -167,6 +167,7 @@ mod tests {
             version: "0",
             settings: Vec::new(),
             remarks: Vec::new(),
+            lanes: &[],
             unit: "token",
             bounds: vec![bounds.clone()],
             skip: 0,

@@ -1,5 +1,6 @@
 //! The report as a table: on the terminal and in Markdown.
 
+use super::pairs::Pairs;
 use super::plan::Who;
 use super::record::TextMatch;
 use super::report::Report;
@@ -79,6 +80,17 @@ fn cells(report: &Report) -> (Vec<String>, Vec<Vec<String>>) {
         ratio("first token", |speedup| speedup.first_token);
     }
     let mut line = |name: &str, cell: fn(&Summary) -> String| lines.push((name.to_owned(), Box::new(cell)));
+    line("time by turns over that without log", |it| {
+        it.pairs.as_ref().map_or("-".to_owned(), |pairs| format!("{:.4} ({} pairs)", pairs.ratio, pairs.count))
+    });
+    line("its 95 % interval", |it| {
+        it.pairs.as_ref().map_or("-".to_owned(), |pairs| format!("{:.4} to {:.4}", pairs.interval.0, pairs.interval.1))
+    });
+    line("its medians in the rounds", |it| {
+        let medians = |pairs: &Pairs| pairs.rounds.iter().map(|ratio| format!("{ratio:.3}")).collect::<Vec<_>>();
+        it.pairs.as_ref().map_or("-".to_owned(), |pairs| medians(pairs).join(" "))
+    });
+    line("pager CPU beyond that, ms/token", |it| number(it.pairs.as_ref().map(|pairs| pairs.pager_cpu_ms), 3));
     line("peak memory", |it| bytes(it.memory_peak_bytes.map(|bytes| bytes as f64)));
     line("text", |it| text(it.text));
     let rows = lines
@@ -222,6 +234,7 @@ mod tests {
             version: "0",
             settings: vec![("model", "m.gguf".to_owned())],
             remarks: vec!["a remark".to_owned()],
+            lanes: &[],
             unit: "step",
             bounds: vec![bounds],
             skip: 1,

@@ -36,7 +36,8 @@ pub struct Args {
     /// Architecture of the synthetic model
     #[arg(long, value_enum, default_value = "llama", conflicts_with = "model")]
     arch: Arch,
-    /// What to run: llama-completion, llama-server with a draft model, or two llama-servers by turns
+    /// What to run: llama-completion, llama-server with a draft model, two llama-servers by turns, or two of one model
+    /// by turns, of which one writes a fault log
     #[arg(short, long, value_enum, default_value = "completion")]
     workload: Workload,
     /// The draft model, or the model of the second server [default: a synthetic one]
@@ -48,6 +49,9 @@ pub struct Args {
     /// Turns of each server in a run
     #[arg(long, default_value_t = 2, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1000))]
     turns: u32,
+    /// Strategy of the server without a fault log, in workload `log` [default: that of the other]
+    #[arg(long, value_name = "WORD")]
+    against: Option<Strategy>,
     /// Put the models on a loop device, a drive that nobody else uses
     #[arg(long)]
     loop_drive: bool,
@@ -173,6 +177,7 @@ fn compare(args: &Args, request_bytes: usize, interrupt: &Interrupt) -> anyhow::
     for output in [&args.json, &args.markdown, &args.svg].into_iter().flatten() {
         fs::write(output, "").with_context(|| output.display().to_string())?;
     }
+    ensure!(args.against.is_none() || args.workload == Workload::Log, "--against is for --workload log");
     let mut plan = plan(args, request_bytes, checked.variables.into_iter().collect())?;
     let sources = sources(args);
     let models = Models::provide(&sources, &args.folder, args.loop_drive, interrupt)?;
@@ -270,6 +275,7 @@ fn plan(args: &Args, request_bytes: usize, variables: Vec<(String, String)>) -> 
         contenders: contenders(args)?,
         rounds: args.rounds,
         turns: args.turns,
+        against: args.against,
         skip: args.skip,
         memory_bytes: args.memory.map(|size| size.0),
         swap: None,
@@ -315,6 +321,9 @@ fn told(args: &Args, plan: &Plan, models: &[Vec<gguf::Model>], budget: BudgetSet
     ];
     if plan.workload != Workload::Completion {
         settings.insert(3, ("turns", plan.turns.to_string()));
+    }
+    if let Some(against) = plan.against {
+        settings.insert(1, ("without log", against.to_string()));
     }
     settings
 }

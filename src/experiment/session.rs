@@ -178,6 +178,7 @@ impl<'a> Session<'a> {
             contenders: Vec::new(),
             rounds: 1,
             turns: 1,
+            against: None,
             skip: 0,
             memory_bytes: None,
             swap: None,

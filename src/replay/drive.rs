@@ -2,6 +2,7 @@
 
 use std::str::FromStr;
 
+use super::fit::trimmed_mean;
 use super::recording::Span;
 use crate::config::ByteSize;
 use crate::pager::tuner::BLOCK;
@@ -11,11 +12,8 @@ use crate::sim::Drive;
 const LATENCY_NS: u64 = 200_000;
 const DEPTH: u32 = 16;
 
-/// A window of reads, as the pager's tuner takes it: at least so much, and so long.
-const WINDOW_BYTES: u64 = 64 << 20;
-const WINDOW_NS: u64 = 100_000_000;
-/// With fewer reads in flight than this the drive was not at its rate.
-const BUSY: f64 = 2.0;
+/// Fewer reads than these are no measure.
+const READS_MIN: usize = 8;
 
 /// `--drive`.
 #[derive(Debug, Clone, PartialEq)]
@@ -66,21 +64,46 @@ pub fn name(drive: &Drive) -> String {
     format!("{rate}/s, {:.0} us, depth {}", drive.latency_ns as f64 / 1e3, drive.queue_depth)
 }
 
-/// The drive behind `reads`, in the order of their ends: the rate is that of the windows in which
-/// several reads were in flight (all reads together where there is no such window), the latency that of
-/// the read that took the shortest time beyond its transfer, the depth the most blocks in flight but for
-/// one in twenty. `None` without a read.
+/// The drive behind `reads`, in the order of their ends: the rate is that at which they ended while it had others to go on
+/// with, the latency the mean of what reads took beyond their transfer that it was idle before, the depth the most
+/// blocks in flight but for one in twenty. `None` without a read.
+///
+/// The latency of a burst's first read is a part of each burst: of a layer's experts that are read at once, say.
 pub fn measured(reads: &[Span]) -> Option<Drive> {
     let mut depths = depths(reads);
     depths.sort_unstable();
     let queue_depth = *depths.get(depths.len() * 19 / 20)?;
-    let bytes_per_s = rate(reads)?;
-    let beyond = |read: &Span| {
-        let transfer_ns = (read.bytes as f64 / bytes_per_s * 1e9) as u64;
-        (read.end_ns - read.start_ns).saturating_sub(transfer_ns)
+    // What is asked for too late to be there when the drive is through with the rest has a part of its latency to wait.
+    let roughly = latency_ns(reads, rate(reads, 0)?);
+    let bytes_per_s = rate(reads, roughly)?;
+    Some(Drive { bytes_per_s, latency_ns: latency_ns(reads, bytes_per_s), queue_depth })
+}
+
+/// The rate at which reads ended that had been asked for `latency_ns` before the drive was through with the one before, or
+/// of all reads one by one where there are hardly any of them.
+fn rate(reads: &[Span], latency_ns: u64) -> Option<f64> {
+    let follow = |pair: &&[Span]| pair[1].start_ns + latency_ns <= pair[0].end_ns;
+    let busy = reads.windows(2).filter(follow).map(|pair| (pair[1].bytes, pair[1].end_ns - pair[0].end_ns));
+    let alone = reads.iter().map(|read| (read.bytes, read.end_ns - read.start_ns));
+    let sum = |(bytes, ns): (u64, u64), (more, longer): (u64, u64)| (bytes + more, ns + longer);
+    let (bytes, ns) = match busy.clone().count() {
+        0..READS_MIN => alone.fold((0, 0), sum),
+        _ => busy.fold((0, 0), sum),
     };
-    let latency_ns = reads.iter().map(beyond).min()?;
-    Some(Drive { bytes_per_s, latency_ns, queue_depth })
+    (bytes > 0).then(|| bytes as f64 / ns.max(1) as f64 * 1e9)
+}
+
+/// What reads took beyond their transfer: the mean of those that found the drive idle, else the least.
+fn latency_ns(reads: &[Span], bytes_per_s: f64) -> u64 {
+    let beyond = |read: &Span| {
+        let transfer_ns = read.bytes as f64 / bytes_per_s * 1e9;
+        ((read.end_ns - read.start_ns) as f64 - transfer_ns).max(0.0)
+    };
+    let first = reads.windows(2).filter(|pair| pair[1].start_ns >= pair[0].end_ns).map(|pair| beyond(&pair[1]));
+    let first: Vec<f64> = first.collect();
+    let least = reads.iter().map(beyond).fold(f64::INFINITY, f64::min);
+    let mean = trimmed_mean(first.clone()).filter(|_| first.len() >= READS_MIN);
+    mean.unwrap_or(least) as u64
 }
 
 /// What was in flight whenever a read was submitted, itself included: in blocks of 2 MiB.
@@ -97,52 +120,4 @@ fn depths(reads: &[Span]) -> Vec<u32> {
         bytes.div_ceil(BLOCK) as u32
     };
     starts.iter().map(begun).collect()
-}
-
-/// What passed while reads were in flight.
-#[derive(Debug, Clone, Copy, Default)]
-struct Window {
-    bytes: u64,
-    busy_ns: u64,
-    /// Reads in flight times nanoseconds.
-    depth_ns: f64,
-}
-
-impl Window {
-    fn pass(&mut self, ns: u64, in_flight: u64) {
-        self.busy_ns += if in_flight > 0 { ns } else { 0 };
-        self.depth_ns += ns as f64 * in_flight as f64;
-    }
-
-    fn bytes_per_s(&self) -> f64 {
-        self.bytes as f64 / self.busy_ns.max(1) as f64 * 1e9
-    }
-}
-
-fn rate(reads: &[Span]) -> Option<f64> {
-    let mut starts: Vec<u64> = reads.iter().map(|read| read.start_ns).collect();
-    starts.sort_unstable();
-    let mut now_ns = *starts.first()?;
-    let mut starts = starts.into_iter().peekable();
-    let mut in_flight = 0;
-    let (mut all, mut window, mut busy) = (Window::default(), Window::default(), Window::default());
-    for read in reads {
-        while let Some(start_ns) = starts.next_if(|&start_ns| start_ns <= read.end_ns) {
-            [&mut all, &mut window].into_iter().for_each(|part| part.pass(start_ns - now_ns, in_flight));
-            (now_ns, in_flight) = (start_ns, in_flight + 1);
-        }
-        for part in [&mut all, &mut window] {
-            part.pass(read.end_ns - now_ns, in_flight);
-            part.bytes += read.bytes;
-        }
-        (now_ns, in_flight) = (read.end_ns, in_flight - 1);
-        if window.busy_ns >= WINDOW_NS && window.bytes >= WINDOW_BYTES {
-            if window.depth_ns / window.busy_ns as f64 >= BUSY {
-                busy.bytes += window.bytes;
-                busy.busy_ns += window.busy_ns;
-            }
-            window = Window::default();
-        }
-    }
-    Some(if busy.bytes > 0 { busy } else { all }.bytes_per_s())
 }

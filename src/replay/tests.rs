@@ -2,6 +2,7 @@
 
 use std::convert::Infallible;
 
+mod drives;
 mod mixture;
 
 use super::case::Outcome;
@@ -260,32 +261,6 @@ fn a_short_log_is_refused() {
     let recording = read(log);
     assert_eq!(Workload::new(&recording, 5, PROCESSORS).unwrap_err(), Unusable::Cycles { whole: 1, skipped: 1 });
     assert!(Workload::new(&Recording::default(), 0, PROCESSORS).is_err());
-}
-
-#[test]
-fn the_drive_is_found_in_the_reads() {
-    let order: Vec<BlockId> = (0..1000).collect();
-    let program = Program::cyclic(Vec::new(), &order, 6);
-    let (_, log) = program.run(&mut Learned::default(), program.bytes() / 2, 2);
-    let found = drive::measured(&read(log).reads).unwrap();
-    assert_near(found.bytes_per_s, drive().bytes_per_s, 0.03, "rate");
-    assert_near(found.latency_ns as f64, drive().latency_ns as f64, 0.2, "latency");
-    assert!((15..=18).contains(&found.queue_depth), "{found:?}");
-    assert_eq!(drive::measured(&[]), None);
-}
-
-#[test]
-fn drives_are_told_in_words() {
-    let told = |text: &str| text.parse::<drive::Choice>();
-    let drive = Drive { bytes_per_s: 8e8, latency_ns: 100_000, queue_depth: 32 };
-    assert_eq!(told("800MB/s:100us:32"), Ok(drive::Choice::Told(drive)));
-    assert_eq!(told("800MB:0.1ms:32"), Ok(drive::Choice::Told(drive)));
-    assert_eq!(told("Measured"), Ok(drive::Choice::Measured));
-    let Ok(drive::Choice::Told(short)) = told("1GB/s") else { panic!("a rate alone is a drive") };
-    assert_eq!((short.bytes_per_s, short.queue_depth), (1e9, 16));
-    for text in ["", "fast", "0", "1GB/s:5", "1GB/s:5us:0", "1GB/s:5us:1:1", "1GB/s:-5us"] {
-        assert!(told(text).is_err(), "{text}");
-    }
 }
 
 fn report() -> report::Report {

@@ -23,6 +23,9 @@ pub enum Workload {
     /// Two llama-servers, asked in turn: what llama-server's router makes of two models, each in a
     /// process of its own with the same environment.
     Turns,
+    /// Two llama-servers with the same model, asked by turns, the second of which writes a fault log: what the log
+    /// costs.
+    Log,
 }
 
 impl Workload {
@@ -30,14 +33,14 @@ impl Workload {
     pub fn program(self) -> &'static str {
         match self {
             Workload::Completion => "llama-completion",
-            Workload::Draft | Workload::Turns => "llama-server",
+            Workload::Draft | Workload::Turns | Workload::Log => "llama-server",
         }
     }
 
     /// Models that it takes.
     pub fn models(self) -> usize {
         match self {
-            Workload::Completion => 1,
+            Workload::Completion | Workload::Log => 1,
             Workload::Draft | Workload::Turns => 2,
         }
     }
@@ -45,7 +48,7 @@ impl Workload {
     /// What one pass over the weights gives: with a draft model a step may give several tokens.
     pub fn unit(self) -> &'static str {
         match self {
-            Workload::Completion | Workload::Turns => "token",
+            Workload::Completion | Workload::Turns | Workload::Log => "token",
             Workload::Draft => "step",
         }
     }
@@ -54,7 +57,15 @@ impl Workload {
     pub fn processes(self) -> usize {
         match self {
             Workload::Completion | Workload::Draft => 1,
-            Workload::Turns => 2,
+            Workload::Turns | Workload::Log => 2,
+        }
+    }
+
+    /// What sets the lanes apart; nothing where that is their model.
+    pub fn lane_names(self) -> &'static [&'static str] {
+        match self {
+            Workload::Log => &["without log", "with log"],
+            Workload::Completion | Workload::Draft | Workload::Turns => &[],
         }
     }
 
@@ -64,6 +75,7 @@ impl Workload {
             Workload::Completion => &[&[0]],
             Workload::Draft => &[&[0, 1]],
             Workload::Turns => &[&[0], &[1]],
+            Workload::Log => &[&[0], &[0]],
         }
     }
 }

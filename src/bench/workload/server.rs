@@ -30,6 +30,8 @@ pub struct Request {
     pub tokens: u32,
     /// Turns of each server.
     pub turns: u32,
+    /// The servers come in their order and in the reverse order by turns, so that what drifts meets all of them.
+    pub there_and_back: bool,
 }
 
 /// A port that nobody listens on now.
@@ -90,9 +92,13 @@ fn converse(
             watch.pause()?;
         }
     }
-    for _ in 0..request.turns {
-        for (lane, &port) in ports.iter().enumerate() {
-            let (turn, tokens) = take(watch, lane, port, request, arrived)?;
+    for turn in 0..request.turns {
+        let mut lanes: Vec<usize> = (0..ports.len()).collect();
+        if request.there_and_back && turn % 2 == 1 {
+            lanes.reverse();
+        }
+        for lane in lanes {
+            let (turn, tokens) = take(watch, lane, ports[lane], request, arrived)?;
             outcome.turns.push(turn);
             outcome.text.extend_from_slice(tokens.as_bytes());
         }
