@@ -21,6 +21,9 @@ use memchr::memmem;
 
 use crate::engine;
 
+/// How the node begins whose result is a layer's choice.
+const CHOICE: &str = "ffn_moe_topk";
+
 /// Tokens of a batch at most for which what their router sees is handed on: with more, most experts are
 /// chosen anyway.
 const STATES_MAX: usize = 4;
@@ -150,7 +153,7 @@ fn node(calls: &TensorCalls, tensor: *const c_void) -> Option<Node> {
     let name = unsafe { CStr::from_ptr((calls.name)(tensor)) }.to_str().ok()?;
     let (what, layer) = name.rsplit_once('-')?;
     let node = match what {
-        "ffn_moe_topk" => Node::Choice,
+        CHOICE => Node::Choice,
         _ if what.ends_with("norm") => Node::Norm,
         _ => return None,
     };
@@ -215,7 +218,7 @@ pub fn say_if_deaf() {
 /// Whether the program itself holds the name of the node that tells the choice, without the layer.
 fn is_linked_in() -> bool {
     unsafe extern "C" fn visit(info: *mut libc::dl_phdr_info, _size: usize, found: *mut c_void) -> c_int {
-        let name = CHOICE.strip_suffix(b"-").unwrap_or(CHOICE);
+        let name = CHOICE.as_bytes();
         // SAFETY: the loader's list of segments, which are mapped where it says as long as the program runs.
         let holds = |segment: &libc::Elf64_Phdr, base: u64| unsafe {
             let start = (base + segment.p_vaddr) as *const u8;

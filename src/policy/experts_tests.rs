@@ -194,7 +194,7 @@ fn an_order_is_stored_again_when_much_was_used() {
         (0..REVISION_USES).for_each(|_| policy.routed(&table, slice(1), 1.0));
     }
     assert_eq!(policy.order_revision(&ids), 2);
-    policy.routed(&table, slice(1));
+    policy.routed(&table, slice(1), 1.0);
     assert_eq!(policy.order_revision(&ids), 2, "not with every use");
 }
 
