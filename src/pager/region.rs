@@ -164,6 +164,19 @@ pub fn is_resident(page: usize) -> bool {
     failed || answer & 1 == 1
 }
 
+/// Makes sure that no page of `range` holds only zeros. A huge page that is split loses those (`try_to_map_unused_to_zeropage`
+/// in Linux 6.12 and later): the shared page of zeros takes their place, and the next write gets some other page
+/// of memory, zeroed anew and far from its neighbours.
+///
+/// # Safety
+/// `range` is whole pages of memory that nobody else uses, whose content does not matter.
+pub unsafe fn mark(range: Range<usize>) {
+    for page in range.step_by(PAGE) {
+        // SAFETY: the caller's promise.
+        unsafe { ((page + PAGE - 1) as *mut u8).write_volatile(1) };
+    }
+}
+
 /// Allocates the pages of `range` now instead of at the first touch. Linux 5.14; earlier kernels
 /// give `EINVAL`.
 pub fn populate(range: Range<usize>) -> io::Result<()> {

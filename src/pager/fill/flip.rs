@@ -172,20 +172,48 @@ impl Fill for Flip {
 
 #[cfg(test)]
 mod tests {
+    use std::fs::File;
+    use std::os::unix::fs::FileExt;
+
     use super::*;
     use crate::pager::region::PAGE;
 
-    #[test]
-    fn memory_is_made_ready_in_huge_pages_whatever_is_wanted() {
-        let uffd = Uffd::open().map(Arc::new);
-        let mut fill = match uffd.and_then(Flip::new) {
-            Ok(fill) => fill,
+    fn flip() -> Option<Flip> {
+        match Uffd::open().map(Arc::new).and_then(Flip::new) {
+            Ok(fill) => Some(fill),
             Err(error) => {
                 eprintln!("skipped: no UFFDIO_MOVE: {error}");
                 assert!(std::env::var_os("GGPAGER_REQUIRE_ALL").is_none());
-                return;
+                None
             }
+        }
+    }
+
+    /// Pages of `range` that are this process's alone (bit 56 of /proc/self/pagemap): the shared page of
+    /// zeros is not.
+    fn exclusive(range: Range<usize>) -> usize {
+        let pagemap = File::open("/proc/self/pagemap").unwrap();
+        let is_exclusive = |page: &usize| {
+            let mut entry = [0; 8];
+            pagemap.read_exact_at(&mut entry, (page / PAGE * 8) as u64).unwrap();
+            u64::from_le_bytes(entry) >> 56 & 1 == 1
         };
+        range.step_by(PAGE).filter(is_exclusive).count()
+    }
+
+    #[test]
+    fn a_huge_page_keeps_its_pages_when_it_is_taken_apart() {
+        let Some(mut fill) = flip() else { return };
+        let len = 100 * PAGE;
+        let view = fill.open_view(0, HUGE).unwrap();
+        let place = Place { addr: view.start, len, frame_bytes: len };
+        let frame = fill.acquire(&place).unwrap();
+        assert_eq!(exclusive(frame.addr..frame.addr + len), 100);
+    }
+
+    #[test]
+    fn memory_is_made_ready_in_huge_pages_whatever_is_wanted() {
+        let Some(mut fill) = flip() else { return };
         let view = fill.open_view(0, 4 * HUGE).unwrap();
         let mut spare_after = |len, frame_bytes, room_bytes| {
             let place = Place { addr: view.start, len, frame_bytes };

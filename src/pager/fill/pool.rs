@@ -22,7 +22,7 @@ use std::ops::Range;
 
 use rustix::mm::Advice;
 
-use super::super::region::{HUGE, advise, populate};
+use super::super::region::{HUGE, advise, mark, populate};
 use super::fresh::Fresh;
 use super::slots::{Ground, Slots};
 
@@ -146,7 +146,10 @@ impl Pool {
     fn take_huge(&mut self, ground: &impl Ground) -> Option<(u32, Range<usize>)> {
         let slot = self.take_full(HUGE, ground).ok()?;
         self.spare_bytes += HUGE as u64;
-        Some((slot, self.slots.range(slot)))
+        let range = self.slots.range(slot);
+        // SAFETY: the memory of a slot in hand.
+        unsafe { mark(range.clone()) };
+        Some((slot, range))
     }
 
     fn free_remnant(&mut self, slot: u32, rest: Range<usize>) {
