@@ -23,7 +23,8 @@ const HALF_LIFE_USES: f64 = 32_768.0;
 /// Slices looked at to find a victim: close to the coldest of all, at a bounded price.
 const SAMPLE: usize = 48;
 
-/// The newest blocks are in use, not evicted willingly: those of a layer's chosen experts.
+/// The newest blocks are in use, not evicted willingly: those of a layer's chosen experts. Where few are held, it is
+/// the newer half.
 pub(super) const IN_USE: u64 = 192;
 
 /// Slices rearmed for each one that had to go: enough to know what is still used before its turn comes.
@@ -252,7 +253,8 @@ impl Experts {
     }
 
     fn is_evictable(&self, table: &BlockTable, id: BlockId) -> bool {
-        table.is_evictable(id) && self.heat.get(&id).is_none_or(|heat| self.clock - heat.last >= IN_USE)
+        let in_use = IN_USE.min(self.at.len() as u64 / 2);
+        table.is_evictable(id) && self.heat.get(&id).is_none_or(|heat| self.clock - heat.last >= in_use)
     }
 
     fn evictable_edge(&self, table: &BlockTable) -> Option<BlockId> {
