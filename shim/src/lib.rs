@@ -26,6 +26,7 @@ mod bounce;
 mod engine;
 mod exit;
 mod fork;
+mod ggml;
 mod hook;
 mod inject;
 mod io_in;

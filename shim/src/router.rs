@@ -11,15 +11,16 @@
 
 use std::cell::Cell;
 use std::collections::HashMap;
-use std::ffi::{CStr, CString, c_char, c_int, c_void};
+use std::ffi::{CStr, c_int, c_void};
 use std::panic::catch_unwind;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, OnceLock};
 
 use ggpager_core::pager::command::Choice;
 use memchr::memmem;
 
 use crate::engine;
+use crate::ggml::{SET_WATCH, TensorCalls, Watch, ggml, set_watch};
 
 /// How the node begins whose result is a layer's choice.
 const CHOICE: &str = "ffn_moe_topk";
@@ -27,27 +28,6 @@ const CHOICE: &str = "ffn_moe_topk";
 /// Tokens of a batch at most for which what their router sees is handed on: with more, most experts are
 /// chosen anyway.
 const STATES_MAX: usize = 4;
-
-/// `ggml_backend_sched_eval_callback`: the tensor, whether this is the question, the program's pointer.
-type Watch = unsafe extern "C-unwind" fn(*mut c_void, bool, *mut c_void) -> bool;
-type SetWatch = unsafe extern "C-unwind" fn(*mut c_void, Option<Watch>, *mut c_void);
-
-/// The functions of ggml that are needed.
-struct Ggml {
-    set_watch: SetWatch,
-    /// Those that look at tensors; `None` when one of them is missing.
-    tensor: Option<TensorCalls>,
-}
-
-#[derive(Clone, Copy)]
-struct TensorCalls {
-    name: unsafe extern "C" fn(*const c_void) -> *const c_char,
-    elements: unsafe extern "C" fn(*const c_void) -> i64,
-    rows: unsafe extern "C" fn(*const c_void) -> i64,
-    element_bytes: unsafe extern "C" fn(*const c_void) -> usize,
-    bytes: unsafe extern "C" fn(*const c_void) -> usize,
-    get: unsafe extern "C" fn(*const c_void, *mut c_void, usize, usize),
-}
 
 /// The callback of one scheduler. Only the thread that computes its graph looks at it.
 struct Chain {
@@ -196,14 +176,6 @@ fn words(calls: &TensorCalls, tensor: *const c_void) -> Option<Vec<u32>> {
     Some(words)
 }
 
-const SET_WATCH: &CStr = c"ggml_backend_sched_set_eval_callback";
-
-/// Looked up when it is first needed: by then the library is loaded, whoever loads it and however.
-fn ggml() -> Option<&'static Ggml> {
-    static GGML: OnceLock<Option<Ggml>> = OnceLock::new();
-    GGML.get_or_init(find).as_ref()
-}
-
 /// Says once when a model with experts is mapped and nobody will call our function: llama.cpp is linked into
 /// the program together with ggml.
 pub fn say_if_deaf() {
@@ -240,109 +212,4 @@ fn is_linked_in() -> bool {
     // SAFETY: the callback has the type that is asked for, and the answer outlives the call.
     unsafe { libc::dl_iterate_phdr(Some(visit), (&raw mut found).cast()) };
     found
-}
-
-/// ggml's own function in a library.
-fn set_watch() -> Option<*mut c_void> {
-    // SAFETY: a name that ends with a NUL.
-    let address = unsafe { libc::dlsym(libc::RTLD_NEXT, SET_WATCH.as_ptr()) };
-    if !address.is_null() {
-        return Some(address);
-    }
-    // A library that was loaded for its loader alone.
-    loaded().iter().find_map(|name| symbol(opened(name)?, SET_WATCH).filter(|&found| found != ours()))
-}
-
-fn find() -> Option<Ggml> {
-    let address = set_watch()?;
-    let tensor = library_of(address).and_then(|library| {
-        // SAFETY: ggml's functions of these names have these types (ggml.h, ggml-backend.h).
-        let calls = unsafe {
-            TensorCalls {
-                name: std::mem::transmute::<*mut c_void, unsafe extern "C" fn(*const c_void) -> *const c_char>(symbol(
-                    library,
-                    c"ggml_get_name",
-                )?),
-                elements: number(library, c"ggml_nelements")?,
-                rows: number(library, c"ggml_nrows")?,
-                element_bytes: size(library, c"ggml_element_size")?,
-                bytes: size(library, c"ggml_nbytes")?,
-                get: std::mem::transmute::<*mut c_void, unsafe extern "C" fn(*const c_void, *mut c_void, usize, usize)>(
-                    symbol(library, c"ggml_backend_tensor_get")?,
-                ),
-            }
-        };
-        Some(calls)
-    });
-    if tensor.is_none() {
-        log::info!("this ggml does not tell what routers choose; experts are read when they are touched");
-    }
-    // SAFETY: the function of this name has this type.
-    let set_watch = unsafe { std::mem::transmute::<*mut c_void, SetWatch>(address) };
-    Some(Ggml { set_watch, tensor })
-}
-
-/// # Safety
-/// The symbol is a function of this type.
-unsafe fn number(library: *mut c_void, name: &CStr) -> Option<unsafe extern "C" fn(*const c_void) -> i64> {
-    // SAFETY: the caller's promise.
-    symbol(library, name).map(|address| unsafe { std::mem::transmute(address) })
-}
-
-/// # Safety
-/// The symbol is a function of this type.
-unsafe fn size(library: *mut c_void, name: &CStr) -> Option<unsafe extern "C" fn(*const c_void) -> usize> {
-    // SAFETY: the caller's promise.
-    symbol(library, name).map(|address| unsafe { std::mem::transmute(address) })
-}
-
-fn symbol(library: *mut c_void, name: &CStr) -> Option<*mut c_void> {
-    // SAFETY: a handle that dlopen gave, and a name that ends with a NUL.
-    let address = unsafe { libc::dlsym(library, name.as_ptr()) };
-    (!address.is_null()).then_some(address)
-}
-
-/// What the program finds under the name.
-fn ours() -> *mut c_void {
-    ggml_backend_sched_set_eval_callback as *const () as *mut c_void
-}
-
-/// A handle of the loaded library that `address` lies in.
-fn library_of(address: *const c_void) -> Option<*mut c_void> {
-    let mut info = std::mem::MaybeUninit::<libc::Dl_info>::uninit();
-    // SAFETY: dladdr fills `info` in when it gives a number other than 0; the name is the loader's.
-    let name = unsafe {
-        if libc::dladdr(address, info.as_mut_ptr()) == 0 {
-            return None;
-        }
-        CStr::from_ptr(info.assume_init().dli_fname)
-    };
-    opened(name)
-}
-
-/// A handle of a library, if it is loaded.
-fn opened(name: &CStr) -> Option<*mut c_void> {
-    // SAFETY: a name that ends with a NUL; nothing is loaded that is not loaded already.
-    let handle = unsafe { libc::dlopen(name.as_ptr(), libc::RTLD_LAZY | libc::RTLD_NOLOAD) };
-    (!handle.is_null()).then_some(handle)
-}
-
-/// The names of all loaded libraries. They are opened afterwards: the walk holds a lock of the loader that
-/// another thread's dlopen waits for while it holds the one that dlopen takes first.
-fn loaded() -> Vec<CString> {
-    unsafe extern "C" fn visit(info: *mut libc::dl_phdr_info, _size: usize, names: *mut c_void) -> c_int {
-        // SAFETY: the loader's own name of a library, or an empty one for the program; the walk's last
-        // argument is the list below.
-        let (name, names) = unsafe { ((*info).dlpi_name, &mut *names.cast::<Vec<CString>>()) };
-        if !name.is_null() {
-            // SAFETY: as above.
-            names.push(unsafe { CStr::from_ptr(name) }.to_owned());
-        }
-        0
-    }
-    let mut names: Vec<CString> = Vec::new();
-    // SAFETY: the callback has the type that is asked for, and the list outlives the call.
-    unsafe { libc::dl_iterate_phdr(Some(visit), (&raw mut names).cast()) };
-    names.retain(|name| !name.is_empty());
-    names
 }
