@@ -25,6 +25,7 @@ pub mod model;
 pub mod pairs;
 pub mod pin;
 pub mod plan;
+pub mod quantile;
 pub mod record;
 pub mod report;
 pub mod roofline;

@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use super::lane::{Lane, Span};
-use super::summary::median;
+use super::quantile::median;
 use super::workload::Turn;
 
 /// Half the width of a 95 % interval of a normal distribution, in standard deviations.

@@ -3,9 +3,10 @@
 use serde::Serialize;
 
 use super::plan::{Contender, Plan, Readahead, Who};
+use super::quantile::median;
 use super::record::TextMatch;
 use super::roofline::{self, Bounds, Cycle};
-use super::summary::{Round, Summary, Yardstick, median, summarize};
+use super::summary::{Round, Summary, Yardstick, summarize};
 use super::workload::Workload;
 use crate::config::BudgetSetting;
 use crate::gguf;

@@ -4,7 +4,7 @@ use super::case::{Case, Lock, Way};
 use super::report::Group;
 use super::sweep::{Cell, CellRate};
 use crate::bench::plan::Who;
-use crate::bench::summary::median;
+use crate::bench::quantile::median;
 use crate::replay::report::distinct;
 use crate::report::svg::{Axis, Chart};
 
