@@ -22,6 +22,10 @@ impl Engine {
         for view in self.views.iter().flatten() {
             for slice in view.layout.slices().chosen(choice.layer, &experts) {
                 for id in view.layout.blocks_of(&slice.bytes).map(|index| view.ids.start + index) {
+                    // The edge between two that were chosen.
+                    if chosen.last() == Some(&id) {
+                        continue;
+                    }
                     let state = self.table.state(id);
                     self.meter.chosen(u64::from(self.table.block(id).len), state);
                     self.policy.routed(&self.table, id, shares[&slice.expert]);
