@@ -109,9 +109,9 @@ impl Stats {
         part(self.chosen_held_bytes, self.chosen_bytes)
     }
 
-    /// The part of the foretold experts that routers then chose. As many are foretold as a token uses, so it is the
-    /// recall, too. `None` where nothing was foretold.
-    pub fn guesses_recall(&self) -> Option<f64> {
+    /// The part of the foretold experts that routers then chose: the precision. Fewer are foretold than a token uses.
+    /// `None` where nothing was foretold.
+    pub fn guesses_precision(&self) -> Option<f64> {
         part(self.guesses_right, self.guesses)
     }
 

@@ -25,10 +25,6 @@ use crate::ggml::{SET_WATCH, TensorCalls, Watch, ggml, set_watch};
 /// How the node begins whose result is a layer's choice.
 const CHOICE: &str = "ffn_moe_topk";
 
-/// Tokens of a batch at most for which what their router sees is handed on: with more, most experts are
-/// chosen anyway.
-const STATES_MAX: usize = 4;
-
 /// The callback of one scheduler. Only the thread that computes its graph looks at it.
 struct Chain {
     calls: TensorCalls,
@@ -152,7 +148,7 @@ fn tell(calls: &TensorCalls, choice: *const c_void, norm: Option<*const c_void>,
         // A view of the sorted experts of each token: its rows lie further apart than they are long.
         let stride = if rows > 1 { (words.len() - used) / (rows - 1) } else { used };
         let chosen = (0..rows).filter_map(|row| words.get(row * stride..row * stride + used)).flatten().copied();
-        let states = norm.filter(|_| rows <= STATES_MAX && pager.wants_states());
+        let states = norm.filter(|_| rows <= Choice::STATES_MAX && pager.wants_states());
         let states = states.and_then(|norm| self::words(calls, norm)).unwrap_or_default();
         pager.routed(Choice {
             layer,

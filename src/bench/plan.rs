@@ -184,8 +184,7 @@ impl Plan {
         order
     }
 
-    /// A plan of nothing.
-    #[cfg(test)]
+    /// A plan of one token of no model, to be filled in.
     pub fn empty() -> Plan {
         Plan {
             workload: Workload::Completion,

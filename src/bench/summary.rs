@@ -99,7 +99,7 @@ pub struct Summary {
     /// Part of what routers chose in the whole run that was in memory already, by bytes.
     pub chosen_held: Option<f64>,
     /// Part of the foretold experts that were chosen, in the whole run.
-    pub guesses_recall: Option<f64>,
+    pub guesses_precision: Option<f64>,
     /// Part of the bytes read for foretold experts that were not chosen, in the whole run.
     pub guesses_waste: Option<f64>,
     /// Mean reads in flight while any was, decoding.
@@ -199,7 +199,7 @@ pub fn summarize(rounds: &[Round], contender: Contender, yardstick: Yardstick<'_
         drive_share_of_limit: decoding(&|decode| Some(decode.bytes_per_s()? / limit?)).filter(|_| is_bounded),
         reads_in_flight: decoding(&|decode| decode.reads_in_flight()),
         chosen_held: told(&Stats::chosen_held),
-        guesses_recall: told(&Stats::guesses_recall),
+        guesses_precision: told(&Stats::guesses_precision),
         guesses_waste: told(&Stats::guesses_waste),
         reads_in_flight_of_run: told(&|stats| Some(stats.reads_in_flight_mean)),
         stall_ms_per_token: decoding(&|decode| decode.stall_ms_each()).filter(|_| contender.is_paged()),

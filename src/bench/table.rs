@@ -54,7 +54,7 @@ fn cells(report: &Report) -> (Vec<String>, Vec<Vec<String>>) {
     line("of the drive's limit", |it| percent(it.drive_share_of_limit));
     line("reads in flight", |it| number(it.reads_in_flight, 1));
     line("expert hits, whole run", |it| percent(it.chosen_held));
-    line("experts foretold right", |it| percent(it.guesses_recall));
+    line("experts foretold right", |it| percent(it.guesses_precision));
     line("foretold, read and not used", |it| percent(it.guesses_waste));
     line("reads in flight, whole run", |it| number(it.reads_in_flight_of_run, 1));
     line(&format!("stall ms/{unit}, all threads"), |it| number(it.stall_ms_per_token, 1));

@@ -17,7 +17,6 @@ use crate::bench::model::{Models, Source};
 use crate::bench::plan::{Cache, Contender, Plan};
 use crate::bench::run::Runner;
 use crate::bench::swap::SwapFile;
-use crate::bench::workload::Workload;
 use crate::config::var;
 use crate::drive::Pattern;
 use crate::gguf;
@@ -162,34 +161,17 @@ impl<'a> Session<'a> {
 
     /// A plan that runs nothing.
     fn idle(&self, model: &Provided) -> Plan {
+        let nothing = Plan::empty();
         Plan {
-            workload: Workload::Completion,
             models: vec![model.files.clone()],
             program: self.means.program.clone(),
-            call: Call {
-                prompt: Prompt::Text(PROMPT.to_owned()),
-                tokens: 1,
-                context: 256,
-                batch: None,
-                ubatch: None,
-                extra: self.means.extra.clone(),
-            },
+            call: Call { prompt: Prompt::Text(PROMPT.to_owned()), extra: self.means.extra.clone(), ..nothing.call },
             library: Some(self.means.library.clone()),
-            contenders: Vec::new(),
-            rounds: 1,
-            turns: 1,
-            against: None,
-            skip: 0,
-            memory_bytes: None,
-            swap: None,
-            pin: None,
-            drive_bytes_per_s: None,
-            variables: Vec::new(),
             request_bytes: CEILING_REQUEST_BYTES,
             depth: CEILING_DEPTH,
-            pattern: Pattern::Sequential { start: 0 },
             ceiling_time: CEILING_TIME,
             time_max: self.means.time_max,
+            ..nothing
         }
     }
 }

@@ -42,11 +42,15 @@ pub struct Choice {
     pub used: u32,
     /// The experts, token by token.
     pub experts: Vec<u32>,
-    /// What the router saw, token by token; empty when that is not known.
+    /// What the router saw, token by token; empty when that is not known, or not worth while.
     pub states: Vec<f32>,
 }
 
 impl Choice {
+    /// Tokens of a batch at most for which it is worth while to know what their router saw: with more, most
+    /// experts are chosen anyway.
+    pub const STATES_MAX: usize = 4;
+
     /// Tokens of the batch.
     pub fn tokens(&self) -> usize {
         self.experts.len() / self.used.max(1) as usize
@@ -55,9 +59,9 @@ impl Choice {
     /// The experts in the order of the computation, which is ascending (`ggml_compute_forward_mul_mat_id`), and
     /// the part of the tokens that each was chosen for.
     pub fn shares(&self) -> BTreeMap<u32, f64> {
-        let mut shares = BTreeMap::new();
+        let (mut shares, part) = (BTreeMap::new(), 1.0 / self.tokens().max(1) as f64);
         for &expert in &self.experts {
-            *shares.entry(expert).or_insert(0.0) += 1.0 / self.tokens().max(1) as f64;
+            *shares.entry(expert).or_insert(0.0) += part;
         }
         shares
     }

@@ -34,6 +34,8 @@ use crate::status::{Board, Publisher};
 
 /// Blocks in flight when the user has chosen the size of reads, but not this.
 const QUEUE_DEPTH: u32 = 16;
+/// Faults read at a time.
+const FAULTS: usize = 256;
 /// Size of one read unless the user says otherwise: a whole huge block. With as many bytes in flight
 /// smaller reads are not faster.
 const READ_BYTES: u32 = tuner::BLOCK as u32;
@@ -162,7 +164,7 @@ impl Engine {
             publisher: Publisher::new(setup.board, settings.runtime_folder),
             warned: Warned::default(),
             events: Vec::with_capacity(256),
-            faults: Vec::with_capacity(256),
+            faults: Vec::new(),
             has_faults: false,
         })
     }
@@ -272,6 +274,8 @@ impl Engine {
     fn read_faults(&mut self) -> io::Result<Vec<Fault>> {
         let mut faults = std::mem::take(&mut self.faults);
         faults.clear();
+        // Nothing is taken off where a command waits for reads while faults are served: the list is in use.
+        faults.reserve(FAULTS);
         if std::mem::take(&mut self.has_faults) {
             self.uffd.read_faults(&mut faults)?;
             // A full batch may have left more behind; an edge-triggered poll will not say so again.

@@ -1,6 +1,6 @@
 //! Tests of what is read and kept of experts.
 
-use super::super::cycle::GUESSED_READS;
+use super::super::reads::GUESSED_READS;
 use super::super::{Block, Learned, Need, Placement, Policy, Touch};
 use super::*;
 

@@ -22,6 +22,7 @@ mod order;
 mod pace;
 mod plan;
 mod readahead;
+mod reads;
 mod recall;
 mod resident;
 mod stream;

@@ -79,10 +79,14 @@ fn compare(arch: Arch) {
     let strangers: Vec<_> = touched.difference(&chosen).collect();
     assert!(strangers.is_empty(), "{arch:?}: touched, but not chosen: {strangers:?}");
     let stats = outcome.stats.as_ref().expect("required above");
-    let recall = stats.guesses_recall();
-    eprintln!("{arch:?}: {} chosen, {} touched, {recall:?} foretold right", chosen.len(), touched.len());
+    let precision = stats.guesses_precision();
+    eprintln!("{arch:?}: {} chosen, {} touched, {precision:?} foretold right", chosen.len(), touched.len());
     // By chance it would be an eighth (4 of 32, 8 of 64).
-    assert!(recall.is_some_and(|recall| recall > 0.4), "{arch:?}: {recall:?} of {} foretold right", stats.guesses);
+    assert!(
+        precision.is_some_and(|precision| precision > 0.4),
+        "{arch:?}: {precision:?} of {} foretold right",
+        stats.guesses
+    );
 }
 
 #[test]

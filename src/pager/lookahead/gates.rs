@@ -65,6 +65,11 @@ impl Wanted {
         self.missing -= end - start;
     }
 
+    fn forget(&mut self) {
+        self.starts.clear();
+        self.missing = self.bytes.end - self.bytes.start;
+    }
+
     fn values(&self) -> impl Iterator<Item = f32> {
         self.seen.chunks_exact(4).map(|bytes| f32::from_le_bytes(bytes.try_into().expect("four bytes")))
     }
@@ -89,15 +94,14 @@ impl Gates {
     /// A view has gone.
     pub fn remove(&mut self, view: u32) {
         self.wanted.retain(|wanted| wanted.view != view);
+        // Rows are kept until a router is made of them; the others' are gathered again.
+        self.wanted.iter_mut().filter(|wanted| wanted.seen.is_empty()).for_each(Wanted::forget);
         self.made.clear();
     }
 
     /// The view's `bytes`, which begin at file offset `offset`, are in memory.
     pub fn take(&mut self, view: u32, offset: u64, bytes: &[u8]) {
-        let made = &self.made;
-        let mut wanted: Vec<&mut Wanted> =
-            self.wanted.iter_mut().filter(|wanted| wanted.view == view && !made.contains_key(&wanted.layer)).collect();
-        wanted.iter_mut().for_each(|wanted| wanted.take(offset, bytes));
+        self.wanted.iter_mut().filter(|wanted| wanted.view == view).for_each(|wanted| wanted.take(offset, bytes));
     }
 
     /// The router of `layer`, for states that the layer before has seen. None while parts of it have not
@@ -186,6 +190,11 @@ mod tests {
         assert_eq!(favourites(&mut gates, 2), Some(vec![3, 0]));
         // Nothing comes before the first layer, and there is no fourth.
         assert_eq!([favourites(&mut gates, 0), favourites(&mut gates, 3)], [None, None]);
+        // When some view goes, rows that were given up are gathered again.
+        gates.remove(9);
+        assert_eq!(favourites(&mut gates, 1), None);
+        gates.take(7, 0, &file);
+        assert_eq!(favourites(&mut gates, 1), Some(vec![2, 0]));
         gates.remove(7);
         assert_eq!(favourites(&mut gates, 1), None);
     }
