@@ -49,6 +49,22 @@ impl Class {
         !self.slot_bytes.is_multiple_of(HUGE)
     }
 
+    /// Where the slots of a chunk begin. One that is smaller than a huge page lies within one page table: what moves
+    /// from there is forgotten by the other processors at once.
+    fn place(&self, index: usize) -> usize {
+        if self.slot_bytes < HUGE {
+            let each = HUGE / self.slot_bytes;
+            index / each * HUGE + index % each * self.slot_bytes
+        } else {
+            index * self.slot_bytes
+        }
+    }
+
+    /// Address space of a chunk in bytes.
+    fn chunk_bytes(&self) -> usize {
+        self.place(CHUNK_SLOTS - 1) + self.slot_bytes
+    }
+
     /// Bytes of the spare slots that have memory.
     pub fn full_bytes(&self) -> usize {
         self.full.len() * self.slot_bytes
@@ -90,7 +106,7 @@ impl Slots {
     pub fn range(&self, slot: u32) -> Range<usize> {
         let class = self.class(slot);
         let index = slot as usize % (1 << CLASS_SHIFT);
-        let start = class.chunks[index / CHUNK_SLOTS].start() + index % CHUNK_SLOTS * class.slot_bytes;
+        let start = class.chunks[index / CHUNK_SLOTS].start() + class.place(index % CHUNK_SLOTS);
         start..start + class.slot_bytes
     }
 
@@ -104,7 +120,7 @@ impl Slots {
         if let Some(slot) = class.empty.pop() {
             return Ok(slot);
         }
-        let chunk = Region::reserve(CHUNK_SLOTS * slot_bytes, 0)?;
+        let chunk = Region::reserve(class.chunk_bytes(), 0)?;
         advise_huge(chunk.range(), slot_bytes.is_multiple_of(HUGE))?;
         ground.reserved(chunk.range())?;
         let first = class.chunks.len() * CHUNK_SLOTS;
