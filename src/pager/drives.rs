@@ -39,6 +39,8 @@ const DOUBLING_NS: f64 = 4e9;
 pub enum Urgency {
     /// A thread sleeps on it.
     Demand,
+    /// A thread will touch it within the present layer.
+    Certain,
     /// Nobody yet.
     Readahead,
 }
@@ -139,14 +141,18 @@ impl Drives {
         })
     }
 
-    /// Whether some drive has room for another read ahead.
-    pub fn have_room(&self) -> bool {
-        self.drives.iter().any(Drives::has_room)
+    /// Whether some drive has room for another read.
+    pub fn have_room(&self, urgency: Urgency) -> bool {
+        self.drives.iter().any(|drive| Drives::has_room(drive, urgency))
     }
 
     /// Counted in bytes, since small blocks need more company, but never more than the ring was made for.
-    fn has_room(drive: &Drive) -> bool {
-        let limit = drive.tuner.limit_bytes() as usize;
+    fn has_room(drive: &Drive, urgency: Urgency) -> bool {
+        let limit = match urgency {
+            Urgency::Demand => return true,
+            Urgency::Certain => drive.tuner.certain_bytes(),
+            Urgency::Readahead => drive.tuner.limit_bytes(),
+        } as usize;
         drive.blocks < limit.div_ceil(BLOCK as usize) * SMALL_READS && drive.bytes < limit
     }
 
@@ -165,7 +171,9 @@ impl Drives {
             let drive = drive(source);
             let rate = drive.rate(now_ns).map_or(fastest * HOPE, |rate| match urgency {
                 Urgency::Demand => rate,
-                Urgency::Readahead => fastest.min(rate * (drive.idle_ns(now_ns) as f64 / DOUBLING_NS).exp2()),
+                Urgency::Certain | Urgency::Readahead => {
+                    fastest.min(rate * (drive.idle_ns(now_ns) as f64 / DOUBLING_NS).exp2())
+                }
             });
             (drive.bytes + bytes) as f64 / rate
         };
@@ -173,7 +181,7 @@ impl Drives {
         let timed: Vec<(usize, &usize, f64)> = timed.collect();
         let best = timed.iter().map(|&(_, _, time)| time).fold(f64::INFINITY, f64::min);
         let allowed = timed.into_iter().filter(|&(_, source, time)| {
-            urgency == Urgency::Demand || (time <= best * SLACK && Drives::has_room(drive(source)))
+            urgency == Urgency::Demand || (time <= best * SLACK && Drives::has_room(drive(source), urgency))
         });
         allowed.min_by(|a, b| a.2.total_cmp(&b.2)).map(|(at, ..)| at)
     }
@@ -181,7 +189,7 @@ impl Drives {
     /// The pager goes to sleep.
     pub fn slept(&mut self, now_ns: u64) {
         for drive in &mut self.drives {
-            drive.tuner.slept(!Drives::has_room(drive));
+            drive.tuner.slept(!Drives::has_room(drive, Urgency::Readahead));
             drop(drive.notes.keep(&drive.tuner, now_ns));
         }
     }
@@ -359,9 +367,32 @@ mod tests {
             bench.start(at);
         }
         assert_eq!(bench.in_flight.len(), 32);
-        assert!(!bench.drives.have_room());
+        assert!(!bench.drives.have_room(Urgency::Readahead));
         let demanded = bench.drives.choose(&bench.sources, BLOCK, Urgency::Demand, bench.now as u64);
         assert!(demanded.is_some(), "who sleeps does not wait for depth");
+    }
+
+    #[test]
+    fn what_is_certain_does_not_wait_for_a_measurement() {
+        let mut drives = Drives::new(None, false);
+        let source = drives.add_source(Identity { dev: 1, ino: 1 }, "/m".into(), Notes::default);
+        // The first read of all is alone, to tell the drive's base time.
+        drives.block_started(source, BLOCK, 0);
+        let room = |drives: &Drives, urgency| (drives.have_room(urgency), drives.choose(&[source], BLOCK, urgency, 0));
+        assert_eq!(room(&drives, Urgency::Readahead), (false, None));
+        for _ in 1..16 {
+            assert_eq!(room(&drives, Urgency::Certain), (true, Some(0)));
+            drives.block_started(source, BLOCK, 0);
+        }
+        assert_eq!(room(&drives, Urgency::Certain), (false, None));
+    }
+
+    #[test]
+    fn what_is_certain_keeps_to_the_depth_that_the_user_chose() {
+        let mut drives = Drives::new(Some(2), false);
+        let source = drives.add_source(Identity { dev: 1, ino: 1 }, "/m".into(), Notes::default);
+        (0..2).for_each(|_| drives.block_started(source, BLOCK, 0));
+        assert!(!drives.have_room(Urgency::Certain));
     }
 
     #[test]

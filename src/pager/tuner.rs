@@ -54,6 +54,8 @@ const PERIOD_NS_MAX: u64 = 64_000_000_000;
 pub struct Tuner {
     /// Bytes that may be in flight.
     limit: u64,
+    /// The least of them for reads that are certain to be needed.
+    certain: u64,
     in_flight: u64,
     reads: u32,
     /// Time during which something was in flight, up to `now`.
@@ -87,6 +89,7 @@ impl Tuner {
     pub fn new(remembered: Option<&Profile>) -> Tuner {
         let mut tuner = Tuner::fixed(START);
         tuner.due_ns = 0;
+        tuner.certain = START * BLOCK;
         if let Some(profile) = remembered {
             tuner.rates.push_back(profile.rate_bytes_per_s / 1e9);
             tuner.rate_then = profile.rate_bytes_per_s / 1e9;
@@ -101,6 +104,7 @@ impl Tuner {
     pub fn fixed(blocks: u64) -> Tuner {
         Tuner {
             limit: blocks * BLOCK,
+            certain: 0,
             in_flight: 0,
             reads: 0,
             busy_ns: 0,
@@ -126,6 +130,12 @@ impl Tuner {
     /// Bytes that may be in flight now.
     pub fn limit_bytes(&self) -> u64 {
         if self.sampling { BLOCK } else { self.limit }
+    }
+
+    /// The same for reads that are certain to be needed, and soon: there is nothing that could be read later in their
+    /// place, so no queue is kept short for a base time. Most of them are too small to tell one.
+    pub fn certain_bytes(&self) -> u64 {
+        self.limit.max(self.certain)
     }
 
     /// Times that the drive ended everything it had while more was to be read.

@@ -214,3 +214,21 @@ fn slices_report_themselves_again_only_where_some_had_to_go() {
     let rearmed = (0..10).filter_map(|_| experts.rearm(&table)).count();
     assert_eq!(rearmed as u32, REARMS);
 }
+
+#[test]
+fn what_is_chosen_is_certain_until_it_is_on_its_way() {
+    let mut table = table(20);
+    let mut policy = policy(&table);
+    assert!(!policy.is_certain(&table));
+    for id in [slice(3), slice(4)] {
+        policy.routed(&table, id, 1.0);
+    }
+    for id in [slice(3), slice(4)] {
+        assert!(policy.is_certain(&table));
+        // Named again while the drive has no room for it.
+        assert_eq!([policy.next_read(&table, 9), policy.next_read(&table, 9)], [Some(id); 2]);
+        assert!(policy.is_certain(&table));
+        table.set_state(id, State::Reading);
+    }
+    assert!(!policy.is_certain(&table));
+}

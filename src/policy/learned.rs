@@ -233,6 +233,10 @@ impl Policy for Learned {
         if recording && table.block(id).role == Role::Cyclic { Placement::Stage } else { self.cycle.filled(table, id) }
     }
 
+    fn is_certain(&mut self, table: &BlockTable) -> bool {
+        self.cycle.is_certain(table)
+    }
+
     fn next_read(&mut self, table: &BlockTable, in_flight: u32) -> Option<BlockId> {
         self.cycle.next_read(table, in_flight)
     }

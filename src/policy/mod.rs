@@ -194,6 +194,12 @@ pub trait Policy: Send {
     /// than the allowed reads are in flight (`in_flight` of them are now).
     fn next_read(&mut self, table: &BlockTable, in_flight: u32) -> Option<BlockId>;
 
+    /// Whether [`Policy::next_read`] would name a block that will be touched for certain, and soon.
+    fn is_certain(&mut self, table: &BlockTable) -> bool {
+        let _ = table;
+        false
+    }
+
     /// A block to evict so that `wanted` can be read (or the pool can shrink). Called again until
     /// there is room. A block with [`BlockTable::is_waited_for`] may not be named.
     fn victim(&mut self, table: &BlockTable, wanted: Option<BlockId>, need: Need) -> Option<BlockId>;

@@ -49,25 +49,35 @@ impl Cycle {
         }
         let id = self.experts.next_idle(table)?;
         let spare = self.plan.expert_bytes.checked_sub(self.experts.bytes() + self.mapped.expert_frame);
-        let is_free = table.has_room(id) && spare.is_some_and(|bytes| bytes >= u64::from(table.block(id).frame_bytes));
+        let is_free = table.has_room(id)
+            && table.is_ready(id)
+            && spare.is_some_and(|bytes| bytes >= u64::from(table.block(id).frame_bytes));
         if is_free {
             self.experts.expect(table, id);
         }
         is_free.then_some(id)
     }
 
-    fn next_hint(&mut self, table: &BlockTable) -> Option<BlockId> {
-        while let Some(id) = self.hints.pop_front() {
-            if table.state(id) == State::Absent {
-                match table.block(id).role {
-                    Role::Row if !self.rows.contains(id) => self.rows.push(table, id),
-                    Role::Row => {}
-                    _ => self.experts.expect(table, id),
-                }
-                return Some(id);
-            }
+    /// Whether something is hinted that is not on its way yet.
+    pub fn is_certain(&mut self, table: &BlockTable) -> bool {
+        while self.hints.front().is_some_and(|&id| table.state(id) != State::Absent) {
+            self.hints.pop_front();
         }
-        None
+        !self.hints.is_empty()
+    }
+
+    /// Taken off when it is on its way, not when it is named.
+    fn next_hint(&mut self, table: &BlockTable) -> Option<BlockId> {
+        if !self.is_certain(table) {
+            return None;
+        }
+        let id = *self.hints.front()?;
+        match table.block(id).role {
+            Role::Row if !self.rows.contains(id) => self.rows.push(table, id),
+            Role::Row => {}
+            _ => self.experts.expect(table, id),
+        }
+        Some(id)
     }
 
     fn next_in_order(&mut self, table: &BlockTable) -> Option<BlockId> {

@@ -96,13 +96,18 @@ impl Engine {
             }
             self.demand.pop_front();
         }
-        while self.drives.have_room() {
+        loop {
+            let certain = self.policy.is_certain(&self.table);
+            let urgency = if certain { Urgency::Certain } else { Urgency::Readahead };
+            if !self.drives.have_room(urgency) {
+                break;
+            }
             let in_flight = self.reads.blocks() as u32;
             let Some(id) = self.policy.next_read(&self.table, in_flight) else {
                 if self.guess() { continue } else { break }
             };
             assert_eq!(self.table.state(id), State::Absent, "the policy named block {id}, which is not absent");
-            let Some(source) = self.choose_source(id, Urgency::Readahead) else { break };
+            let Some(source) = self.choose_source(id, urgency) else { break };
             if !self.make_room(Some(id), Need::Readahead) || !self.start_read(id, source, Why::Readahead)? {
                 break;
             }
