@@ -78,6 +78,11 @@ impl Meter {
         self.mapped_bytes -= bytes;
     }
 
+    /// Bytes of all views.
+    pub fn mapped_bytes(&self) -> u64 {
+        self.mapped_bytes
+    }
+
     /// A read of `bytes` was submitted.
     pub fn read_started(&mut self, bytes: u64) {
         self.tick();

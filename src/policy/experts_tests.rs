@@ -232,3 +232,30 @@ fn what_is_chosen_is_certain_until_it_is_on_its_way() {
     }
     assert!(!policy.is_certain(&table));
 }
+
+#[test]
+fn only_what_is_chosen_has_memory_made_for_it() {
+    let mut table = table(20);
+    let mut policy = policy(&table);
+    touch(&mut table, &mut policy, 0);
+    read_all(&mut table, &mut policy);
+    let held: Vec<BlockId> = (0..SLICES).map(slice).filter(|&id| table.state(id) != State::Absent).collect();
+    let free_two = |table: &mut BlockTable, policy: &mut Learned| {
+        table.set_budget(table.held_bytes() + 2 * u64::from(SLICE));
+        policy.budget_changed(table);
+    };
+    free_two(&mut table, &mut policy);
+    let missing = slice(held.len() as u32 + 5);
+    policy.guessed(&[missing]);
+    table.set_ready(Some(u64::from(SLICE) - 1));
+    assert_eq!(policy.next_read(&table, 0), None, "neither a guess nor what may be of use some day");
+    policy.routed(&table, slice(held.len() as u32 + 7), 1.0);
+    assert_eq!(policy.next_read(&table, 0), Some(slice(held.len() as u32 + 7)));
+    table.set_state(slice(held.len() as u32 + 7), State::Reading);
+    table.set_ready(Some(u64::from(SLICE)));
+    assert_eq!(policy.next_read(&table, 0), Some(missing), "the guess, which was not forgotten");
+    // Where the pool is full a victim's memory is there.
+    table.set_ready(Some(0));
+    table.set_budget(table.held_bytes());
+    assert!(table.is_ready(missing));
+}

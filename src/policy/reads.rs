@@ -1,5 +1,5 @@
 //! What [`Cycle`] reads next: what is certain, then what its order foretells, then guesses, then what may be of use
-//! some day.
+//! some day. What nobody has chosen waits for memory that is ready: the pager has better things to do than to zero some.
 
 use super::cycle::Cycle;
 use super::{BlockId, BlockTable, Role, State};
@@ -33,8 +33,13 @@ impl Cycle {
         if in_flight >= GUESSED_READS {
             return None;
         }
-        while let Some(id) = self.guesses.pop_front() {
-            if table.state(id) == State::Absent {
+        while let Some(&id) = self.guesses.front() {
+            let is_absent = table.state(id) == State::Absent;
+            if is_absent && !table.is_ready(id) {
+                return None;
+            }
+            self.guesses.pop_front();
+            if is_absent {
                 self.experts.expect(table, id);
                 return Some(id);
             }

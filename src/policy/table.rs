@@ -67,6 +67,8 @@ pub struct BlockTable {
     free: Vec<Range<BlockId>>,
     held_bytes: u64,
     budget_bytes: u64,
+    /// See [`BlockTable::set_ready`].
+    ready_bytes: Option<u64>,
 }
 
 impl BlockTable {
@@ -165,6 +167,18 @@ impl BlockTable {
             Some(id) => self.has_room(id),
             None => self.held_bytes <= self.budget_bytes,
         }
+    }
+
+    /// Whether a frame for `id` can be had at once: there is memory for it, or it comes from a victim. Else the kernel
+    /// has to zero memory first, where that takes longer than a read.
+    pub fn is_ready(&self, id: BlockId) -> bool {
+        let bytes = u64::from(self.block(id).frame_bytes);
+        self.ready_bytes.is_none_or(|ready_bytes| bytes <= ready_bytes) || !self.has_room(id)
+    }
+
+    /// Says how much memory beside the held one can be had at once, in bytes; `None` where all of it can.
+    pub fn set_ready(&mut self, bytes: Option<u64>) {
+        self.ready_bytes = bytes;
     }
 
     /// Sets the pool's size.

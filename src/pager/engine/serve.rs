@@ -96,6 +96,7 @@ impl Engine {
             }
             self.demand.pop_front();
         }
+        self.table.set_ready(self.fill.ready_bytes());
         loop {
             let certain = self.policy.is_certain(&self.table);
             let urgency = if certain { Urgency::Certain } else { Urgency::Readahead };
@@ -114,7 +115,9 @@ impl Engine {
             self.lookahead.begun(id, u64::from(self.table.block(id).len));
         }
         if self.reads.blocks() > 0 {
-            self.fill.prepare(self.table.budget_bytes().saturating_sub(self.pool_bytes()));
+            // No more than the blocks can fill.
+            let wanted_bytes = self.table.budget_bytes().min(self.meter.mapped_bytes());
+            self.fill.prepare(wanted_bytes.saturating_sub(self.pool_bytes()));
         }
         Ok(())
     }

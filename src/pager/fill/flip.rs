@@ -155,6 +155,10 @@ impl Fill for Flip {
         self.pool.spare_bytes()
     }
 
+    fn ready_bytes(&mut self) -> Option<u64> {
+        self.pool.ready_bytes()
+    }
+
     fn prepare(&mut self, room_bytes: u64) {
         self.pool.grant(room_bytes);
         // Refused here, it is refused where it is needed, and reported there.

@@ -3,6 +3,9 @@
 //! The kernel zeroes memory before it gives it to anybody: 0.2 ms for a huge page on most machines, 7 ms
 //! in a virtual machine whose host takes free memory back. The pager thread has faults to serve
 //! meanwhile, and several processors zero faster than one.
+//!
+//! The threads give way to every other one: the program computes meanwhile. So nobody may wait for them; what
+//! they have not begun is [taken back](Fresh::take_back) instead.
 
 use std::io;
 use std::ops::Range;
@@ -14,36 +17,49 @@ use crossbeam_channel::{Receiver, Sender, unbounded};
 use rustix::time::{ClockId, clock_gettime};
 
 use super::super::region::populate;
+use super::super::time_slice::give_way;
 
 /// More threads would only take processors from the program.
 const THREADS_MAX: usize = 4;
 /// They call little.
 const STACK_BYTES: usize = 64 << 10;
 
-/// What a thread says of a slot.
+/// Memory that comes slower than this, in bytes per nanosecond of processor time, comes slower than drives read.
+const SLOW: f64 = 1.0;
+
+/// What a thread is asked for, and what it says of a slot.
+type Asked = (u32, Range<usize>);
 type Made = (u32, io::Result<()>);
 
 /// The threads and what they have been asked for.
 pub struct Fresh {
-    ask: Option<Sender<(u32, Range<usize>)>>,
+    ask: Option<Sender<Asked>>,
+    asked: Receiver<Asked>,
     made: Receiver<Made>,
     threads: Vec<JoinHandle<()>>,
     cpu_ns: Arc<AtomicU64>,
     pending: usize,
+    /// Bytes that the threads have made.
+    bytes: u64,
+    slot_bytes: usize,
 }
 
 impl Fresh {
-    /// Starts one thread for each processor, within reason, or as many as can be had. They inherit the
-    /// mask of signals.
-    pub fn start() -> Fresh {
-        let (ask, asked) = unbounded::<(u32, Range<usize>)>();
+    /// Starts one thread for each processor, within reason, or as many as can be had, for slots of `slot_bytes`. They
+    /// inherit the mask of signals.
+    pub fn start(slot_bytes: usize) -> Fresh {
+        let (ask, asked) = unbounded::<Asked>();
         let (tell, made) = unbounded();
         let cpu_ns = Arc::new(AtomicU64::new(0));
         let count = std::thread::available_parallelism().map_or(1, usize::from).min(THREADS_MAX);
-        let mut fresh = Fresh { ask: Some(ask), made, threads: Vec::new(), cpu_ns, pending: 0 };
+        let (ask, threads) = (Some(ask), Vec::new());
+        let mut fresh = Fresh { ask, asked, made, threads, cpu_ns, pending: 0, bytes: 0, slot_bytes };
         for _ in 0..count {
-            let (asked, tell, cpu_ns) = (asked.clone(), tell.clone(), fresh.cpu_ns.clone());
+            let (asked, tell, cpu_ns) = (fresh.asked.clone(), tell.clone(), fresh.cpu_ns.clone());
             let serve = move || {
+                if let Err(error) = give_way() {
+                    log::debug!("threads that make memory ready have an ordinary priority: {error}");
+                }
                 for (slot, range) in asked {
                     let before = thread_cpu_ns();
                     let result = populate(range);
@@ -82,18 +98,31 @@ impl Fresh {
         self.pending
     }
 
-    /// A slot that is ready, or what went wrong with it. None when nothing has been asked for.
+    /// A slot that is ready, or what went wrong with it; `None` where there is none yet.
     pub fn made(&mut self) -> Option<Made> {
-        let made = if self.pending > 0 { self.made.recv().ok() } else { None };
-        self.pending -= usize::from(made.is_some());
-        made
+        let made = self.made.try_recv().ok()?;
+        self.pending -= 1;
+        self.bytes += self.slot_bytes as u64;
+        Some(made)
     }
 
-    /// As [`Fresh::made`], without waiting.
-    pub fn made_already(&mut self) -> Option<Made> {
-        let made = self.made.try_recv().ok();
-        self.pending -= usize::from(made.is_some());
-        made
+    /// A slot that has been asked for and that no thread has begun with: it has no memory yet.
+    pub fn take_back(&mut self) -> Option<u32> {
+        let (slot, _) = self.asked.try_recv().ok()?;
+        self.pending -= 1;
+        Some(slot)
+    }
+
+    /// Whether memory comes slower than a drive reads. Nobody knows before the first slot is made.
+    pub fn is_slow(&self) -> bool {
+        self.bytes > 0 && (self.bytes as f64) < SLOW * self.cpu_ns() as f64
+    }
+
+    /// Pretends that memory has come at such a rate so far.
+    #[cfg(test)]
+    pub fn claim(&mut self, rate: Rate) {
+        self.bytes = if rate == Rate::Fast { 1 << 62 } else { 1 };
+        self.cpu_ns.store(1 << 40, Ordering::Relaxed);
     }
 
     /// CPU time of the threads so far, in nanoseconds.
@@ -102,10 +131,19 @@ impl Fresh {
     }
 }
 
+/// How fast memory comes, for tests.
+#[cfg(test)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Rate {
+    Fast,
+    Slow,
+}
+
 impl Drop for Fresh {
     /// Waits for the threads: the slots' addresses may be somebody else's afterwards.
     fn drop(&mut self) {
         self.ask = None;
+        while self.take_back().is_some() {}
         self.threads.drain(..).for_each(|thread| drop(thread.join()));
     }
 }

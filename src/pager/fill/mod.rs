@@ -88,6 +88,12 @@ pub trait Fill {
     /// Bytes of memory that no block holds.
     fn spare_bytes(&self) -> u64;
 
+    /// Bytes of memory that frames can have at once; `None` where fresh memory takes no longer than a
+    /// read.
+    fn ready_bytes(&mut self) -> Option<u64> {
+        None
+    }
+
     /// Foretells that more frames will be acquired, for which memory of `room_bytes` may be added to what
     /// there is: a rung whose frames take long to make has some made ready.
     fn prepare(&mut self, room_bytes: u64) {

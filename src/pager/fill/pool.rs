@@ -5,7 +5,7 @@
 //! Memory is allocated slot by slot, when it is first needed.
 //!
 //! Where it is known that more memory will be wanted, huge slots are [prepared](Pool::prepare) by threads
-//! beside the pager's.
+//! beside the pager's, which give way to all others; nobody waits for them.
 //!
 //! Single pages are as good in one slot as in another: where a slot smaller than a huge page is wanted
 //! and only slots of other sizes have memory, their pages are [carried](Ground::carry) over. Fresh memory
@@ -14,8 +14,8 @@
 //! between, so that a read has few segments.
 //!
 //! Invariants: a slot is full, empty, with the threads that prepare it, the remnant, or in a block's
-//! hands; slots in hand have memory. A slot that is being prepared counts as spare memory. The sum of
-//! all memory grows only by what has been [granted](Pool::grant).
+//! hands; slots in hand have memory. A slot that is being prepared counts as spare memory, unless it is to be freed
+//! when it is ready. The sum of all memory grows only by what has been [granted](Pool::grant).
 
 use std::io;
 use std::ops::Range;
@@ -30,6 +30,10 @@ use super::slots::{Ground, Slots};
 /// the pager thread submits what it has.
 const AHEAD_BYTES: usize = 16 << 20;
 
+/// The same where memory comes slower than a drive reads: what is made while the program waits for the drive is there
+/// when the drive waits for memory.
+const AHEAD_BYTES_SLOW: usize = 512 << 20;
+
 /// All memory that no block holds, and the slots of the rest.
 #[derive(Default)]
 pub struct Pool {
@@ -40,12 +44,21 @@ pub struct Pool {
     remnant: Option<(u32, Range<usize>)>,
     spare_bytes: u64,
     room_bytes: u64,
+    /// Slots in preparation that are to be freed when they are ready. They count no more.
+    condemned: usize,
 }
 
 impl Pool {
     /// Bytes of memory in slots that no block holds.
     pub fn spare_bytes(&self) -> u64 {
         self.spare_bytes
+    }
+
+    /// Bytes of memory that can be had at once; `None` where fresh memory takes no longer than a read.
+    pub fn ready_bytes(&mut self) -> Option<u64> {
+        self.collect();
+        let fresh = self.fresh.as_ref().filter(|fresh| fresh.is_slow())?;
+        Some(self.spare_bytes - ((fresh.pending() - self.condemned) * HUGE) as u64)
     }
 
     /// The size of a slot.
@@ -71,25 +84,40 @@ impl Pool {
     /// There is no memory.
     pub fn take_full(&mut self, slot_bytes: usize, ground: &impl Ground) -> io::Result<u32> {
         self.collect();
-        loop {
-            if let Some(slot) = self.slots.of_bytes(slot_bytes).full.pop() {
-                self.spare_bytes -= slot_bytes as u64;
-                return Ok(slot);
-            }
-            // What is being prepared counts already: memory beside it could be too much.
-            if slot_bytes != HUGE || !self.wait() {
-                break;
-            }
+        if let Some(slot) = self.slots.of_bytes(slot_bytes).full.pop() {
+            self.spare_bytes -= slot_bytes as u64;
+            return Ok(slot);
+        }
+        if slot_bytes == HUGE
+            && let Some(slot) = self.take_back()
+        {
+            // Granted already.
+            self.room_bytes += HUGE as u64;
+            return self.freshened(slot, self.slots.range(slot));
         }
         let slot = self.take_empty(slot_bytes, ground)?;
         let range = self.slots.range(slot);
         let carried_bytes =
             if self.slots.class(slot).is_small() && ground.carries() { self.gather(range.clone(), ground) } else { 0 };
-        if let Err(error) = self.freshen(range.start + carried_bytes..range.end) {
-            self.free(slot);
-            return Err(error);
+        self.freshened(slot, range.start + carried_bytes..range.end)
+    }
+
+    /// `slot`, when its part `range` has got fresh memory.
+    fn freshened(&mut self, slot: u32, range: Range<usize>) -> io::Result<u32> {
+        match self.freshen(range) {
+            Ok(()) => Ok(slot),
+            Err(error) => {
+                self.free(slot);
+                Err(error)
+            }
         }
-        Ok(slot)
+    }
+
+    /// A slot without memory that was to be prepared, and does not count any more.
+    fn take_back(&mut self) -> Option<u32> {
+        let slot = self.fresh.as_mut()?.take_back()?;
+        self.spare_bytes -= HUGE as u64;
+        Some(slot)
     }
 
     /// Gives `range` fresh memory.
@@ -171,8 +199,10 @@ impl Pool {
     /// There is no address space.
     pub fn prepare(&mut self, ground: &impl Ground) -> io::Result<()> {
         self.collect();
-        while self.room_bytes >= HUGE as u64 && self.ahead_bytes() + HUGE <= AHEAD_BYTES {
-            if !self.fresh.get_or_insert_with(Fresh::start).is_there() {
+        while self.room_bytes >= HUGE as u64 {
+            let fresh = self.fresh.get_or_insert_with(|| Fresh::start(HUGE));
+            let ahead_bytes_max = if fresh.is_slow() { AHEAD_BYTES_SLOW } else { AHEAD_BYTES };
+            if !fresh.is_there() || self.ahead_bytes() + HUGE > ahead_bytes_max {
                 break;
             }
             let slot = self.take_empty(HUGE, ground)?;
@@ -198,21 +228,27 @@ impl Pool {
 
     /// Takes in the slots that have been prepared.
     fn collect(&mut self) {
-        while let Some((slot, result)) = self.fresh.as_mut().and_then(Fresh::made_already) {
-            self.prepared(slot, result);
+        while let Some((slot, result)) = self.fresh.as_mut().and_then(Fresh::made) {
+            if self.condemned > 0 {
+                self.condemned -= 1;
+                self.free(slot);
+                continue;
+            }
+            self.spare_bytes -= HUGE as u64;
+            // Without memory the next to need it hears why.
+            if result.is_ok() { self.put_full(slot) } else { self.free(slot) }
         }
     }
 
-    /// Waits until one more slot has been prepared; false when none is being prepared.
-    fn wait(&mut self) -> bool {
-        let made = self.fresh.as_mut().and_then(Fresh::made);
-        made.map(|(slot, result)| self.prepared(slot, result)).is_some()
-    }
-
-    fn prepared(&mut self, slot: u32, result: io::Result<()>) {
-        self.spare_bytes -= HUGE as u64;
-        // Without memory the next to need it hears why.
-        if result.is_ok() { self.put_full(slot) } else { self.free(slot) }
+    /// Gives up a slot in preparation; false when there is none.
+    fn condemn(&mut self) -> bool {
+        let pending = self.fresh.as_ref().map_or(0, Fresh::pending);
+        let any = self.condemned < pending;
+        if any {
+            self.condemned += 1;
+            self.spare_bytes -= HUGE as u64;
+        }
+        any
     }
 
     /// A slot without memory.
@@ -258,7 +294,9 @@ impl Pool {
             } else if let Some(slot) = self.slots.take_any() {
                 self.spare_bytes -= self.slot_bytes(slot) as u64;
                 self.free(slot);
-            } else if !self.wait() {
+            } else if let Some(slot) = self.take_back() {
+                self.put_empty(slot);
+            } else if !self.condemn() {
                 break;
             }
         }

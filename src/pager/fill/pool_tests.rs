@@ -1,5 +1,6 @@
 //! Tests of the pool.
 
+use super::super::fresh::Rate;
 use super::*;
 use crate::pager::region::{PAGE, is_resident};
 
@@ -63,26 +64,43 @@ fn prepared(room_bytes: u64) -> Pool {
     pool
 }
 
+/// Waits until all that was asked for is ready.
+fn ready(pool: &mut Pool) {
+    while pool.fresh.as_ref().is_some_and(|fresh| fresh.pending() > 0) {
+        pool.collect();
+        std::thread::yield_now();
+    }
+}
+
 #[test]
 fn slots_are_prepared_within_the_room_and_the_lookahead() {
     let mut pool = prepared(3 * HUGE as u64 + 1);
     assert_eq!(pool.spare_bytes(), 3 * HUGE as u64);
-    for _ in 0..2 {
-        pool.grant(u64::MAX);
-        pool.prepare(&Plain).unwrap();
-        assert_eq!(pool.spare_bytes(), AHEAD_BYTES as u64);
+    for rate in [Rate::Fast, Rate::Slow] {
+        pool.fresh.as_mut().unwrap().claim(rate);
+        let ahead_bytes = if rate == Rate::Slow { AHEAD_BYTES_SLOW } else { AHEAD_BYTES };
+        // As many again do not come on top.
+        for _ in 0..2 {
+            pool.grant(u64::MAX);
+            pool.prepare(&Plain).unwrap();
+            assert_eq!(pool.spare_bytes(), ahead_bytes as u64);
+        }
+        // Most of it is taken back: nobody is to zero half a gibibyte for a test.
+        pool.free_spare(0);
+        assert_eq!(pool.spare_bytes(), 0);
     }
 }
 
 #[test]
 fn a_prepared_slot_has_memory_and_is_taken_before_any_other() {
     let mut pool = prepared(2 * HUGE as u64);
+    ready(&mut pool);
+    assert!(pool.cpu_ns() > 0);
     for left in [1, 0] {
         let slot = pool.take_full(HUGE, &Plain).unwrap();
         assert!(is_resident(pool.addr(slot)) && is_resident(pool.addr(slot) + HUGE - PAGE));
         assert_eq!(pool.spare_bytes(), left * HUGE as u64);
     }
-    assert!(pool.cpu_ns() > 0);
     let fresh = pool.take_full(HUGE, &Plain).unwrap();
     assert_eq!(pool.spare_bytes(), 0);
     pool.put_full(fresh);
@@ -90,9 +108,48 @@ fn a_prepared_slot_has_memory_and_is_taken_before_any_other() {
 }
 
 #[test]
+fn nobody_waits_for_a_thread_that_gives_way() {
+    let mut pool = prepared(4 * HUGE as u64);
+    let room_bytes = pool.room_bytes;
+    // More than is asked for, and whether a thread has begun with any of it or not.
+    let slots: Vec<u32> = (0..5).map(|_| pool.take_full(HUGE, &Plain).unwrap()).collect();
+    for &slot in &slots {
+        assert!(is_resident(pool.addr(slot)) && is_resident(pool.addr(slot) + HUGE - PAGE));
+    }
+    let pending = pool.fresh.as_ref().unwrap().pending();
+    assert!(pool.spare_bytes() <= (pending * HUGE) as u64 && pool.room_bytes <= room_bytes);
+    // What a thread has begun with is freed when it is ready, and does not count from now on.
+    pool.free_spare(0);
+    assert_eq!(pool.spare_bytes(), 0);
+    ready(&mut pool);
+    assert_eq!((pool.spare_bytes(), pool.condemned), (0, 0));
+    assert!(full(&mut pool, HUGE).is_empty());
+}
+
+#[test]
+fn ready_is_what_has_memory() {
+    let mut pool = prepared(2 * HUGE as u64);
+    pool.fresh.as_mut().unwrap().claim(Rate::Fast);
+    assert_eq!(pool.ready_bytes(), None, "the rest comes as fast");
+    ready(&mut pool);
+    pool.fresh.as_mut().unwrap().claim(Rate::Slow);
+    assert_eq!(pool.ready_bytes(), Some(2 * HUGE as u64));
+    let slot = pool.take_full(HUGE, &Plain).unwrap();
+    assert_eq!(pool.ready_bytes(), Some(HUGE as u64));
+    pool.put_full(slot);
+    // Asked for, and not there yet.
+    pool.grant(HUGE as u64);
+    pool.prepare(&Plain).unwrap();
+    assert_eq!(pool.spare_bytes(), 3 * HUGE as u64);
+    let made = pool.fresh.as_ref().unwrap().pending() == 0;
+    assert!(made || pool.ready_bytes().unwrap() <= 3 * HUGE as u64);
+}
+
+#[test]
 fn an_empty_slot_is_none_that_is_being_prepared() {
     let mut pool = prepared(u64::MAX);
     let empty = pool.take_empty(HUGE, &Plain).unwrap();
+    ready(&mut pool);
     for _ in 0..AHEAD_BYTES / HUGE {
         assert_ne!(pool.take_full(HUGE, &Plain).unwrap(), empty);
     }
@@ -102,6 +159,7 @@ fn an_empty_slot_is_none_that_is_being_prepared() {
 #[test]
 fn what_is_prepared_is_freed_as_well() {
     let mut pool = prepared(u64::MAX);
+    ready(&mut pool);
     pool.free_spare(HUGE as u64);
     assert_eq!(pool.spare_bytes(), HUGE as u64);
     pool.prepare(&Plain).unwrap();
@@ -195,4 +253,20 @@ fn huge_frames_are_not_made_of_pages_and_taken_apart_only_where_no_pages_are() {
     pool.free_spare(0);
     let last = pool.take_full(HUGE, &Carrying(0)).unwrap();
     assert!(pool.spare_bytes() == 0 && pool.addr(next) != huge.start && pool.addr(last) != huge.start);
+}
+
+#[test]
+fn a_small_slot_lies_within_one_page_table() {
+    let mut pool = Pool::default();
+    for slot_bytes in [HUGE / 2, HUGE / 3 / PAGE * PAGE, 100 * PAGE, PAGE] {
+        // More than a chunk of the largest; none of them gets memory.
+        let mut ranges: Vec<Range<usize>> = Vec::new();
+        for _ in 0..300 {
+            let slot = pool.take_empty(slot_bytes, &Plain).unwrap();
+            ranges.push(pool.slots.range(slot));
+        }
+        ranges.sort_by_key(|range| range.start);
+        assert!(ranges.iter().all(|range| range.start / HUGE == (range.end - 1) / HUGE), "{slot_bytes}");
+        assert!(ranges.windows(2).all(|pair| pair[0].end <= pair[1].start), "{slot_bytes}");
+    }
 }
