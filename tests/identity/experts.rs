@@ -7,7 +7,7 @@ use std::path::Path;
 
 use ggpager::policy::{Role, Touch};
 use ggpager::synth::Arch;
-use ggpager::trace::{Event, Item, Reader, Tensor, View};
+use ggpager::trace::{Event, Foreteller, Item, Reader, Record, Tensor, View};
 
 use super::llama::{Paging, greedy, model, require_same_text, stock, tool};
 use super::support::{self, Setting};
@@ -66,6 +66,33 @@ fn chosen_and_touched(log: &Path) -> (Experts, Experts) {
     (chosen, touched)
 }
 
+/// Experts that the log says were foretold for a router that then chose, and how many of them it chose.
+fn foretold(log: &Path) -> (u64, u64) {
+    let (mut foretold, mut right) = (0, 0);
+    // Of one layer; `None` once its router has chosen.
+    let (mut guess, mut chooses) = (Experts::new(), None);
+    for item in Reader::new(std::fs::File::open(log).expect("a log")).expect("a log") {
+        match item.expect("a sound log") {
+            Item::Record(Record { event: Event::Guessed { layer, expert, by }, .. }) => {
+                assert_eq!(by, Foreteller::Gate);
+                if chooses.take().is_some() {
+                    guess.clear();
+                }
+                assert!(guess.insert((layer, expert)), "layer {layer}: {expert} foretold twice");
+            }
+            Item::Record(Record { event: Event::Routed { layer, expert, .. }, .. }) => {
+                if chooses.replace(layer) != Some(layer) {
+                    guess.retain(|&(of, _)| of == layer);
+                    foretold += guess.len() as u64;
+                }
+                right += u64::from(guess.remove(&(layer, expert)));
+            }
+            _ => {}
+        }
+    }
+    (foretold, right)
+}
+
 fn compare(arch: Arch) {
     let Some(program) = tool("llama-completion") else { return };
     let model = model(arch);
@@ -79,6 +106,7 @@ fn compare(arch: Arch) {
     let strangers: Vec<_> = touched.difference(&chosen).collect();
     assert!(strangers.is_empty(), "{arch:?}: touched, but not chosen: {strangers:?}");
     let stats = outcome.stats.as_ref().expect("required above");
+    assert_eq!(foretold(&log), (stats.guesses, stats.guesses_right), "{arch:?}");
     let precision = stats.guesses_precision();
     eprintln!("{arch:?}: {} chosen, {} touched, {precision:?} foretold right", chosen.len(), touched.len());
     // By chance it would be an eighth (4 of 32, 8 of 64).

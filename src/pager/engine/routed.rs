@@ -4,6 +4,7 @@
 use super::Engine;
 use crate::pager::command::Choice;
 use crate::policy::{BlockId, State};
+use crate::trace::Foreteller;
 
 impl Engine {
     /// A router has chosen.
@@ -41,6 +42,7 @@ impl Engine {
     /// Tells the policy what the next layer's router will probably choose; false when nothing new is known.
     pub(super) fn guess(&mut self) -> bool {
         let Some((layer, experts)) = self.lookahead.foretell() else { return false };
+        self.trace.guessed(&self.meter, layer, &experts, Foreteller::Gate);
         let mut blocks: Vec<BlockId> = Vec::new();
         // Expert by expert: the likeliest ones as a whole.
         for expert in experts {
