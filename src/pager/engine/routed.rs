@@ -3,6 +3,7 @@
 
 use super::Engine;
 use crate::pager::command::Choice;
+use crate::pager::view::View;
 use crate::policy::{BlockId, State};
 use crate::trace::Foreteller;
 
@@ -16,7 +17,8 @@ impl Engine {
         if models.any(|model| Some(model) != first) {
             return;
         }
-        let shares = choice.shares();
+        let of_layer = |view: &View| view.layout.slices().experts(choice.layer);
+        let shares = choice.shares(self.views.iter().flatten().map(of_layer).max().unwrap_or(0));
         let experts: Vec<u32> = shares.keys().copied().collect();
         let mut chosen: Vec<BlockId> = Vec::new();
         let mut missed = false;
