@@ -3,8 +3,12 @@
 //! Field names carry their units: `_bytes`, `_s` (seconds), `_us` (microseconds); a name without a
 //! unit is a count.
 
+mod experts;
+
 use hdrhistogram::Histogram;
 use serde::{Deserialize, Serialize};
+
+pub use experts::{ExpertStats, ForetellerStats};
 
 /// The summary of one process, written at exit.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -67,21 +71,8 @@ pub struct Stats {
     pub evictions: u64,
     /// Blocks read for nothing: evicted before anybody touched them.
     pub evictions_untouched: u64,
-    /// Bytes of the expert blocks that routers chose, each as often as it was chosen; 0 where they are not
-    /// heard. A batch chooses a block once.
-    pub chosen_bytes: u64,
-    /// Those of them that were in memory when they were chosen.
-    pub chosen_held_bytes: u64,
-    /// Those of them whose read was in flight.
-    pub chosen_in_flight_bytes: u64,
-    /// Experts of which the router of the layer before foretold that they would be chosen.
-    pub guesses: u64,
-    /// Those of them that were chosen.
-    pub guesses_right: u64,
-    /// Bytes read because of that, before they were chosen.
-    pub guessed_bytes: u64,
-    /// Those of them that were chosen then.
-    pub guessed_used_bytes: u64,
+    /// Experts, and what was foretold of them.
+    pub experts: ExpertStats,
     /// Pages that could not be read and answer with SIGBUS.
     pub poisoned_pages: u64,
     /// Mean number of reads in flight while at least one was.
@@ -103,24 +94,7 @@ pub struct Stats {
     pub wall_s: f64,
 }
 
-impl Stats {
-    /// The part of what routers chose that was in memory already, by bytes. `None` where nobody heard them.
-    pub fn chosen_held(&self) -> Option<f64> {
-        part(self.chosen_held_bytes, self.chosen_bytes)
-    }
-
-    /// The part of the foretold experts that routers then chose: the precision. Fewer are foretold than a token uses.
-    /// `None` where nothing was foretold.
-    pub fn guesses_precision(&self) -> Option<f64> {
-        part(self.guesses_right, self.guesses)
-    }
-
-    /// The part of the bytes read for foretold experts that nobody then chose. `None` where none were read.
-    pub fn guesses_waste(&self) -> Option<f64> {
-        part(self.guessed_bytes - self.guessed_used_bytes, self.guessed_bytes)
-    }
-}
-
+/// `None` where there is nothing at all.
 fn part(some: u64, all: u64) -> Option<f64> {
     (all > 0).then(|| some as f64 / all as f64)
 }

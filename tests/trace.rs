@@ -157,7 +157,7 @@ impl Replay {
             }
             Event::Budget { bytes } => bytes > 0,
             Event::Cycle { number } => number > 0,
-            Event::Lost { .. } | Event::Routed { .. } => true,
+            Event::Lost { .. } | Event::Routed { .. } | Event::Guessed { .. } => true,
         }
     }
 }

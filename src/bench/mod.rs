@@ -16,6 +16,7 @@
 pub mod ceiling;
 pub mod cgroup;
 pub mod disk;
+pub mod experts;
 pub mod fence;
 pub mod interrupt;
 pub mod lane;

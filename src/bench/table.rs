@@ -1,5 +1,6 @@
 //! The report as a table: on the terminal and in Markdown.
 
+use super::experts;
 use super::pairs::Pairs;
 use super::plan::Who;
 use super::record::TextMatch;
@@ -10,15 +11,15 @@ use crate::config::ByteSize;
 /// Tokens after the first of which each is shown.
 const TOKENS_SHOWN: usize = 12;
 
-fn number(value: Option<f64>, digits: usize) -> String {
+pub(super) fn number(value: Option<f64>, digits: usize) -> String {
     value.map_or_else(|| "-".to_owned(), |value| format!("{value:.digits$}"))
 }
 
-fn percent(value: Option<f64>) -> String {
+pub(super) fn percent(value: Option<f64>) -> String {
     value.map_or_else(|| "-".to_owned(), |value| format!("{:.1} %", value * 100.0))
 }
 
-fn bytes(value: Option<f64>) -> String {
+pub(super) fn bytes(value: Option<f64>) -> String {
     value.map_or_else(|| "-".to_owned(), |value| ByteSize(value as u64).to_string())
 }
 
@@ -53,9 +54,10 @@ fn cells(report: &Report) -> (Vec<String>, Vec<Vec<String>>) {
     line("of the drive", |it| percent(it.drive_share));
     line("of the drive's limit", |it| percent(it.drive_share_of_limit));
     line("reads in flight", |it| number(it.reads_in_flight, 1));
-    line("expert hits, whole run", |it| percent(it.chosen_held));
-    line("experts foretold right", |it| percent(it.guesses_precision));
-    line("foretold, read and not used", |it| percent(it.guesses_waste));
+    for (name, cell) in experts::LINES {
+        lines.push((name.to_owned(), Box::new(move |it| cell(&it.experts))));
+    }
+    let mut line = |name: &str, cell: fn(&Summary) -> String| lines.push((name.to_owned(), Box::new(cell)));
     line("reads in flight, whole run", |it| number(it.reads_in_flight_of_run, 1));
     line(&format!("stall ms/{unit}, all threads"), |it| number(it.stall_ms_per_token, 1));
     line("stall s, whole run", |it| number(it.stall_s_of_run, 2));

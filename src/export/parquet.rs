@@ -26,7 +26,7 @@ enum Values {
 use Values::{Flag, Number, Word};
 
 /// The columns, in the order of [`Row`]'s fields.
-const COLUMNS: [(&str, Values); 21] = [
+const COLUMNS: [(&str, Values); 22] = [
     ("at_ns", Number(|row| Some(row.at_ns as i64))),
     ("event", Word(|row| Some(row.event))),
     ("view", Number(|row| row.view.map(i64::from))),
@@ -47,6 +47,7 @@ const COLUMNS: [(&str, Values); 21] = [
     ("untouched", Flag(|row| row.untouched)),
     ("cycle", Number(|row| row.cycle.map(|value| value as i64))),
     ("token", Number(|row| row.token.map(i64::from))),
+    ("by", Word(|row| row.by)),
     ("records", Number(|row| row.records.map(|value| value as i64))),
 ];
 

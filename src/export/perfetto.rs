@@ -138,7 +138,11 @@ impl Events<'_> {
                 self.instant(at_ns, "lost records", json!({"records": records}))
             }
             Event::Unmapped { view } => self.instant(at_ns, "unmapped", json!({"view": view})),
-            Event::Install { .. } | Event::Evict { .. } | Event::Rearm { .. } | Event::Routed { .. } => Ok(()),
+            Event::Install { .. }
+            | Event::Evict { .. }
+            | Event::Rearm { .. }
+            | Event::Routed { .. }
+            | Event::Guessed { .. } => Ok(()),
         }
     }
 }

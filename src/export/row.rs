@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use crate::policy::{BlockId, Touch};
 use crate::report::blocks::Blocks;
-use crate::trace::{Event, Item, Why};
+use crate::trace::{Event, Foreteller, Item, Why};
 
 /// One row. What does not belong to an event is empty.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
@@ -12,7 +12,7 @@ pub struct Row {
     /// Nanoseconds of the log's clock.
     pub at_ns: u64,
     /// `view`, `touch`, `woken`, `read`, `read_end`, `install`, `evict`, `rearm`, `budget`, `cycle`,
-    /// `routed`, `unmapped` or `lost`.
+    /// `routed`, `guessed`, `unmapped` or `lost`.
     pub event: &'static str,
     /// Number of the view, of `view` and `unmapped`.
     pub view: Option<u32>,
@@ -50,6 +50,8 @@ pub struct Row {
     pub cycle: Option<u64>,
     /// Token in the batch.
     pub token: Option<u32>,
+    /// Who foretold the router's choice: `gate` or `co-occurrence`.
+    pub by: Option<&'static str>,
     /// Records that are missing.
     pub records: Option<u64>,
 }
@@ -101,6 +103,13 @@ impl Row {
             Event::Cycle { number } => Row { cycle: Some(number), ..row("cycle") },
             Event::Routed { layer, token, expert } => {
                 Row { layer: Some(layer), token: Some(token), expert: Some(expert), ..row("routed") }
+            }
+            Event::Guessed { layer, expert, by } => {
+                let by = match by {
+                    Foreteller::Gate => "gate",
+                    Foreteller::CoOccurrence => "co-occurrence",
+                };
+                Row { layer: Some(layer), expert: Some(expert), by: Some(by), ..row("guessed") }
             }
             Event::Unmapped { view } => Row { view: Some(view), ..row("unmapped") },
             Event::Lost { records } => Row { records: Some(records), ..row("lost") },

@@ -57,9 +57,13 @@ impl Choice {
     }
 
     /// The experts in the order of the computation, which is ascending (`ggml_compute_forward_mul_mat_id`), and
-    /// the part of the tokens that each was chosen for.
-    pub fn shares(&self) -> BTreeMap<u32, f64> {
-        let (mut shares, part) = (BTreeMap::new(), 1.0 / self.tokens().max(1) as f64);
+    /// the part of the tokens that each was chosen for: 0 where every token has to take all `experts` of the layer,
+    /// as in the warm-up run of older llama.cpp, which tells nothing of what the router likes.
+    pub fn shares(&self, experts: usize) -> BTreeMap<u32, f64> {
+        let (mut shares, mut part) = (BTreeMap::new(), 1.0 / self.tokens().max(1) as f64);
+        if self.used as usize >= experts {
+            part = 0.0;
+        }
         for &expert in &self.experts {
             *shares.entry(expert).or_insert(0.0) += part;
         }
@@ -113,4 +117,19 @@ pub enum Command {
     },
     /// Panic on the pager thread. Tests see what becomes of the program.
     Panic,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_must_take_all_experts_likes_none_of_them() {
+        let choice = |used, experts: &[u32]| Choice { used, experts: experts.to_vec(), ..Choice::default() };
+        let shares = |choice: Choice| choice.shares(4).into_iter().collect::<Vec<_>>();
+        assert_eq!(shares(choice(2, &[3, 1, 1, 0])), [(0, 0.5), (1, 1.0), (3, 0.5)]);
+        // Two tokens of a warm-up run; all of them are read all the same.
+        let all = choice(4, &[3, 1, 2, 0, 0, 1, 2, 3]);
+        assert_eq!(shares(all), [(0, 0.0), (1, 0.0), (2, 0.0), (3, 0.0)]);
+    }
 }

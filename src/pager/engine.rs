@@ -21,6 +21,7 @@ use super::fill::{self, Fill, Frame};
 use super::io::{self as ladder, Event, Io, WrapIo};
 use super::lookahead::Lookahead;
 use super::meter::Meter;
+use super::origins::Origins;
 use super::reads::Reads;
 use super::region;
 use super::trace::Tracer;
@@ -68,6 +69,9 @@ pub struct Engine {
     frames: Vec<Option<Frame>>,
     /// Blocks that were read ahead and that nobody has touched since.
     unused: Vec<bool>,
+    origins: Origins,
+    /// The blocks of the latest choice of a router.
+    chosen: Vec<BlockId>,
     reads: Reads,
     drives: Drives,
     /// Threads that sleep, by block.
@@ -145,6 +149,8 @@ impl Engine {
             views: Vec::new(),
             frames: Vec::new(),
             unused: Vec::new(),
+            origins: Origins::default(),
+            chosen: Vec::new(),
             reads: Reads::default(),
             drives: Drives::new(chosen, settings.order_cache),
             waiters: HashMap::new(),

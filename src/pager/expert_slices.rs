@@ -49,6 +49,8 @@ pub struct Slices {
     all: Vec<Slice>,
     /// Indexes of `all` by layer and expert, in the expected order of reading.
     siblings: HashMap<(u32, u32), Vec<u32>>,
+    /// Experts by layer.
+    experts: HashMap<u32, usize>,
 }
 
 impl Slices {
@@ -60,11 +62,14 @@ impl Slices {
             inside.then_some(Slice { bytes: piece.bytes.clone(), layer, expert: piece.expert? })
         };
         let read_order: Vec<Slice> = pieces.iter().filter_map(slice).collect();
-        let mut slices = Slices { all: read_order.clone(), siblings: HashMap::new() };
+        let mut slices = Slices { all: read_order.clone(), ..Slices::default() };
         slices.all.sort_by_key(|slice| slice.bytes.start);
         for slice in &read_order {
             let index = slices.all.partition_point(|other| other.bytes.start < slice.bytes.start) as u32;
             slices.siblings.entry((slice.layer, slice.expert)).or_default().push(index);
+        }
+        for (layer, _) in slices.siblings.keys() {
+            *slices.experts.entry(*layer).or_default() += 1;
         }
         slices
     }
@@ -74,6 +79,11 @@ impl Slices {
         let mut families: Vec<(&(u32, u32), &Vec<u32>)> = self.siblings.iter().collect();
         families.sort_unstable_by_key(|((layer, expert), _)| (*expert, *layer));
         families.into_iter().flat_map(|(_, family)| family).map(|&index| &self.all[index as usize])
+    }
+
+    /// How many experts of `layer` have slices here.
+    pub fn experts(&self, layer: u32) -> usize {
+        self.experts.get(&layer).copied().unwrap_or(0)
     }
 
     /// Whether there is none.

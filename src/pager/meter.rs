@@ -5,9 +5,11 @@ use std::time::Instant;
 use hdrhistogram::Histogram;
 
 use super::lookahead::Outcome;
+use super::origins::Origin;
 use crate::policy::{State, Touch};
 use crate::stats::{Percentiles, Stats};
 use crate::status::Counters;
+use crate::trace::Foreteller;
 
 /// Counts what the pager does; turned into [`Stats`] on demand.
 pub struct Meter {
@@ -122,22 +124,52 @@ impl Meter {
         }
     }
 
-    /// A router chose a block of `bytes` in `state`.
-    pub fn chosen(&mut self, bytes: u64, state: State) {
-        self.stats.chosen_bytes += bytes;
-        match state {
-            State::Staged | State::Present => self.stats.chosen_held_bytes += bytes,
-            State::Reading => self.stats.chosen_in_flight_bytes += bytes,
-            State::Absent | State::Poisoned | State::Gone => {}
+    /// A router chose a block of `bytes` in `state`, which is in memory because of `origin`.
+    pub fn chosen(&mut self, bytes: u64, state: State, origin: Origin) {
+        let experts = &mut self.stats.experts;
+        experts.chosen_bytes += bytes;
+        let place = match (state, origin) {
+            (State::Staged | State::Present, Origin::Guessed(Foreteller::Gate)) => &mut experts.held_gate_bytes,
+            (State::Staged | State::Present, Origin::Guessed(Foreteller::CoOccurrence)) => {
+                &mut experts.held_co_occurrence_bytes
+            }
+            (State::Staged | State::Present, Origin::Idle) => &mut experts.held_idle_bytes,
+            (State::Staged | State::Present, Origin::Used | Origin::Unasked) => &mut experts.held_used_bytes,
+            (State::Reading, _) => &mut experts.in_flight_bytes,
+            (State::Absent | State::Poisoned | State::Gone, _) => &mut experts.missing_bytes,
+        };
+        *place += bytes;
+        if state == State::Absent || matches!(origin, Origin::Guessed(_)) {
+            experts.needed_bytes += bytes;
         }
     }
 
-    /// What was foretold of a router's choice came out so.
-    pub fn guessed(&mut self, outcome: Outcome) {
-        self.stats.guesses += outcome.guessed;
-        self.stats.guesses_right += outcome.right;
-        self.stats.guessed_bytes += outcome.read_bytes;
-        self.stats.guessed_used_bytes += outcome.used_bytes;
+    /// A read of an expert's block of `bytes` begins because of `origin`.
+    pub fn expert_read(&mut self, bytes: u64, origin: Origin) {
+        let experts = &mut self.stats.experts;
+        experts.read_bytes += bytes;
+        experts.idle_read_bytes += if origin == Origin::Idle { bytes } else { 0 };
+    }
+
+    /// A thread touched a block of the latest choice that was not in memory: its read had `begun` before.
+    pub fn chosen_absent(&mut self, begun: bool) {
+        let experts = &mut self.stats.experts;
+        *(if begun { &mut experts.touches_evicted } else { &mut experts.touches_not_begun }) += 1;
+    }
+
+    /// What was foretold of a router's choice came out so; who foretold it has paused `pauses` times.
+    pub fn guessed(&mut self, outcome: Outcome, pauses: u64) {
+        let experts = &mut self.stats.experts;
+        let of = match outcome.by {
+            Foreteller::Gate => &mut experts.gate,
+            Foreteller::CoOccurrence => &mut experts.co_occurrence,
+        };
+        of.chosen += outcome.chosen;
+        of.guesses += outcome.guessed;
+        of.right += outcome.right;
+        of.read_bytes += outcome.read_bytes;
+        of.wasted_bytes += outcome.read_bytes - outcome.used_bytes;
+        of.pauses = pauses;
     }
 
     /// A thread was woken after `wait_ns`.

@@ -23,6 +23,7 @@ pub mod load;
 mod lookahead;
 pub mod meter;
 pub mod notes;
+mod origins;
 pub mod piece;
 pub mod pieces;
 pub mod reads;

@@ -143,6 +143,33 @@ fn a_prompt_counts_as_one_token() {
 }
 
 #[test]
+fn a_warm_up_run_changes_nothing_of_what_is_liked() {
+    let table = table(20);
+    let ids = 0..table.len() as BlockId;
+    let warm_up = |policy: &mut Learned| {
+        (0..20).for_each(|_| (0..SLICES).for_each(|number| policy.routed(&table, slice(number), 0.0)));
+    };
+    let liked = |policy: &Learned| policy.order(&table, ids.clone())[DENSE as usize..].to_vec();
+    let mut fresh = policy(&table);
+    warm_up(&mut fresh);
+    assert!(liked(&fresh).is_empty(), "nothing is known, and nothing is stored");
+    (0..2).for_each(|_| fresh.routed(&table, slice(7), 1.0));
+    fresh.routed(&table, slice(3), 1.0);
+    let stored = liked(&fresh);
+    assert_eq!(stored, [7, 3].map(|number| table.block(slice(number)).offset));
+    let mut next = policy(&table);
+    next.recall(&table, ids.clone(), &stored);
+    warm_up(&mut next);
+    assert_eq!(liked(&next), stored);
+    // What it chose is in use, and old uses do not fade for it.
+    let mut experts = Experts::default();
+    experts.routed(&table, slice(1), 1.0);
+    (0..SLICES).for_each(|number| experts.routed(&table, slice(number), 0.0));
+    assert!((experts.warmth(slice(1)) - 1.0).abs() < 1e-9, "{}", experts.warmth(slice(1)));
+    assert_eq!(experts.heat[&slice(SLICES - 1)].last, experts.clock);
+}
+
+#[test]
 fn a_slice_makes_room_for_one_as_long() {
     let expert = |offset, len| Block { view: 0, offset, len, frame_bytes: len, role: Role::Expert { layer: 0 } };
     let mut table = BlockTable::default();

@@ -275,7 +275,7 @@ impl Reading {
                 self.mapped.retain(|&number| Some(number) != unmapped);
             }
             Event::Lost { records } => self.recording.lost += records,
-            Event::Rearm { .. } | Event::Budget { .. } | Event::Cycle { .. } => {}
+            Event::Rearm { .. } | Event::Budget { .. } | Event::Cycle { .. } | Event::Guessed { .. } => {}
         }
     }
 }

@@ -166,7 +166,7 @@ impl Analysis {
                 self.by_router.used((pass, token), layer, expert, self.blocks.experts());
             }
             // See `item`.
-            Event::Cycle { .. } | Event::Unmapped { .. } => {}
+            Event::Cycle { .. } | Event::Unmapped { .. } | Event::Guessed { .. } => {}
             Event::Lost { records } => {
                 self.lost = self.lost.saturating_add(records);
                 // Who woke and what was read is among them.

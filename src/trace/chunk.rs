@@ -6,8 +6,8 @@ use xxhash_rust::xxh3::xxh3_64;
 
 /// The first bytes of a log.
 pub(super) const MAGIC: &[u8; 8] = b"GGPTRACE";
-/// Version of the format; a reader refuses a newer one.
-pub(super) const MAJOR: u16 = 1;
+/// Version of the format; a reader refuses a newer one. 2: what is expected of routers.
+pub(super) const MAJOR: u16 = 2;
 /// Raised when there are new kinds of chunks, which older readers skip.
 pub(super) const MINOR: u16 = 0;
 

@@ -21,4 +21,4 @@ pub use encoder::Encoder;
 pub use error::Error;
 pub use header::{Header, Machine, Tensor, View};
 pub use reader::Reader;
-pub use record::{Event, Item, Record, Why};
+pub use record::{Event, Foreteller, Item, Record, Why};

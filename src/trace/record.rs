@@ -12,6 +12,15 @@ pub enum Why {
     Readahead,
 }
 
+/// Who says what a router will choose.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Foreteller {
+    /// The router itself, tried on the state that the layer before has seen.
+    Gate,
+    /// The experts that were chosen together with the present ones so far.
+    CoOccurrence,
+}
+
 /// What happened. Blocks are numbered as in the [`View`]s: block `first_block + i` is the view's block
 /// `i`. A number may be used again once its view is unmapped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -91,6 +100,16 @@ pub enum Event {
         token: u32,
         /// Expert.
         expert: u32,
+    },
+    /// An expert is expected to be chosen by the next router that chooses in `layer`. All that one
+    /// foreteller expects of it come one behind the other, the likeliest first.
+    Guessed {
+        /// Layer.
+        layer: u32,
+        /// Expert.
+        expert: u32,
+        /// Who expects it.
+        by: Foreteller,
     },
     /// A view was unmapped or handed over to the kernel.
     Unmapped {

@@ -1,7 +1,7 @@
 //! The payload of a chunk of records: for each a tag, the time since the record before, and its
 //! fields. The first record of a chunk counts from zero, so each chunk can be read on its own.
 
-use super::record::{Event, Record, Why};
+use super::record::{Event, Foreteller, Record, Why};
 use super::varint::{Cursor, What, put, put_signed};
 use crate::policy::Touch;
 
@@ -48,6 +48,14 @@ impl Last {
             Event::Routed { layer, token, expert } => {
                 [layer, token, expert].into_iter().for_each(|number| put(out, number.into()));
             }
+            Event::Guessed { layer, expert, by } => {
+                put(out, layer.into());
+                put(out, expert.into());
+                out.push(match by {
+                    Foreteller::Gate => 0,
+                    Foreteller::CoOccurrence => 1,
+                });
+            }
             Event::Unmapped { view } => put(out, view.into()),
             Event::Lost { records } => put(out, records),
         }
@@ -85,6 +93,15 @@ impl Last {
             13 => Event::Routed { layer: from.narrow()?, token: from.narrow()?, expert: from.narrow()? },
             14 => Event::Unmapped { view: from.narrow()? },
             15 => Event::Lost { records: from.number()? },
+            16 => Event::Guessed {
+                layer: from.narrow()?,
+                expert: from.narrow()?,
+                by: match from.slice(1)?[0] {
+                    0 => Foreteller::Gate,
+                    1 => Foreteller::CoOccurrence,
+                    _ => return Err("an unknown foreteller"),
+                },
+            },
             _ => return Err("an unknown event"),
         };
         Ok(Record { at_ns: self.at_ns, event })
@@ -119,5 +136,6 @@ fn tag(event: &Event) -> u8 {
         Event::Routed { .. } => 13,
         Event::Unmapped { .. } => 14,
         Event::Lost { .. } => 15,
+        Event::Guessed { .. } => 16,
     }
 }

@@ -10,6 +10,7 @@ use crate::policy::{Block, Role, Touch};
 fn event() -> impl Strategy<Value = Event> {
     let touch = prop_oneof![Just(Touch::Absent), Just(Touch::Reading), Just(Touch::Staged)];
     let why = prop_oneof![Just(Why::Demand), Just(Why::Readahead)];
+    let foreteller = prop_oneof![Just(Foreteller::Gate), Just(Foreteller::CoOccurrence)];
     prop_oneof![
         (any::<u32>(), any::<u32>(), any::<u32>(), touch).prop_map(|(block, offset, tid, found)| Event::Touch {
             block,
@@ -27,6 +28,7 @@ fn event() -> impl Strategy<Value = Event> {
         any::<u64>().prop_map(|bytes| Event::Budget { bytes }),
         any::<u64>().prop_map(|number| Event::Cycle { number }),
         any::<(u32, u32, u32)>().prop_map(|(layer, token, expert)| Event::Routed { layer, token, expert }),
+        (any::<u32>(), any::<u32>(), foreteller).prop_map(|(layer, expert, by)| Event::Guessed { layer, expert, by }),
         any::<u32>().prop_map(|view| Event::Unmapped { view }),
         any::<u64>().prop_map(|records| Event::Lost { records }),
     ]
@@ -218,7 +220,12 @@ fn values_out_of_range_are_errors() {
         bytes
     };
     let records = |parts: &[&[u8]], count| with_chunk(Kind::Records, &parts.concat(), count);
-    assert_eq!(what(&records(&[&[16, 0]], 1)), "an unknown event");
+    assert_eq!(what(&records(&[&[17, 0]], 1)), "an unknown event");
+    assert_eq!(read(&records(&[&[16, 0, 3, 4, 1]], 1)).0.len(), 1);
+    let unknown = records(&[&[16, 0, 3, 4, 0], &[16, 0, 3, 4, 2]], 2);
+    assert_eq!(what(&unknown), "an unknown foreteller");
+    assert_eq!(read(&unknown).1.unwrap_err().offset(), unknown.len() as u64 - 5);
+    assert_eq!(what(&records(&[&[16, 0, 3, 4]], 1)), "a text ends early");
     // An install 2^32 blocks behind block 0, one in front of it, and the last one there is.
     assert_eq!(what(&records(&[&[7, 0], &number(2 << 32)], 1)), "a number is out of range");
     assert_eq!(what(&records(&[&[7, 0], &number(1)], 1)), "a number is out of range");
@@ -282,11 +289,15 @@ fn unknown_chunks_are_passed_over_and_newer_versions_refused() {
     bytes[known + 100_000] ^= 1;
     assert_eq!(what(&bytes), "a wrong checksum");
 
-    let mut newer = log(&[], 1);
-    newer[8] += 1;
-    let sum = chunk::short_sum(&newer[..12]);
-    newer[12..LOG_HEAD].copy_from_slice(&sum.to_le_bytes());
-    assert!(matches!(read(&newer).1, Err(Error::Version(2))));
+    let of_version = |major: u8| {
+        let mut bytes = log(&[], 1);
+        bytes[8] = major;
+        let sum = chunk::short_sum(&bytes[..12]);
+        bytes[12..LOG_HEAD].copy_from_slice(&sum.to_le_bytes());
+        read(&bytes).1
+    };
+    assert!(of_version(1).is_ok(), "an older log");
+    assert!(matches!(of_version(3), Err(Error::Version(3))));
     assert!(matches!(read(b"time_ns,tid\n").1, Err(Error::Foreign)));
     assert!(matches!(read(b"").1, Err(Error::Foreign)));
 }

@@ -7,7 +7,7 @@ use std::path::Path;
 
 use ggpager::policy::{Role, Touch};
 use ggpager::synth::Arch;
-use ggpager::trace::{Event, Item, Reader, Tensor, View};
+use ggpager::trace::{Event, Foreteller, Item, Reader, Record, Tensor, View};
 
 use super::llama::{Paging, greedy, model, require_same_text, stock, tool};
 use super::support::{self, Setting};
@@ -66,6 +66,34 @@ fn chosen_and_touched(log: &Path) -> (Experts, Experts) {
     (chosen, touched)
 }
 
+/// Experts that the log says were foretold for a router that then chose, and how many of them it chose: by the gate, and
+/// by co-occurrence.
+fn foretold(log: &Path) -> [(u64, u64); 2] {
+    let (mut foretold, mut guesser) = ([(0, 0); 2], 0);
+    // Of one layer; `None` once its router has chosen.
+    let (mut guess, mut chooses) = (Experts::new(), None);
+    for item in Reader::new(std::fs::File::open(log).expect("a log")).expect("a log") {
+        match item.expect("a sound log") {
+            Item::Record(Record { event: Event::Guessed { layer, expert, by }, .. }) => {
+                guesser = usize::from(by == Foreteller::CoOccurrence);
+                if chooses.take().is_some() {
+                    guess.clear();
+                }
+                assert!(guess.insert((layer, expert)), "layer {layer}: {expert} foretold twice");
+            }
+            Item::Record(Record { event: Event::Routed { layer, expert, .. }, .. }) => {
+                if chooses.replace(layer) != Some(layer) {
+                    guess.retain(|&(of, _)| of == layer);
+                    foretold[guesser].0 += guess.len() as u64;
+                }
+                foretold[guesser].1 += u64::from(guess.remove(&(layer, expert)));
+            }
+            _ => {}
+        }
+    }
+    foretold
+}
+
 fn compare(arch: Arch) {
     let Some(program) = tool("llama-completion") else { return };
     let model = model(arch);
@@ -79,13 +107,20 @@ fn compare(arch: Arch) {
     let strangers: Vec<_> = touched.difference(&chosen).collect();
     assert!(strangers.is_empty(), "{arch:?}: touched, but not chosen: {strangers:?}");
     let stats = outcome.stats.as_ref().expect("required above");
-    let precision = stats.guesses_precision();
+    let told = [stats.experts.gate, stats.experts.co_occurrence].map(|it| (it.guesses, it.right));
+    assert_eq!(foretold(&log), told, "{arch:?}");
+    let precision = stats.experts.gate.precision();
     eprintln!("{arch:?}: {} chosen, {} touched, {precision:?} foretold right", chosen.len(), touched.len());
+    let it = &stats.experts;
+    assert_eq!(it.chosen_bytes, it.held_bytes() + it.in_flight_bytes + it.missing_bytes, "{arch:?}");
+    assert!(it.held_used_bytes > 0 && it.held_gate_bytes > 0 && it.missing_bytes > 0, "{arch:?}: {it:?}");
+    assert!(it.read_amplification().is_some_and(|it| it >= 0.95), "{arch:?}: {it:?}");
+    eprintln!("{arch:?}: {it:?}, amplification {:?}", it.read_amplification());
     // By chance it would be an eighth (4 of 32, 8 of 64).
     assert!(
         precision.is_some_and(|precision| precision > 0.4),
         "{arch:?}: {precision:?} of {} foretold right",
-        stats.guesses
+        stats.experts.gate.guesses
     );
 }
 

@@ -104,6 +104,7 @@ impl Engine {
         let order: Vec<BlockId> = view.layout.order.iter().map(|index| view.ids.start + index).collect();
         self.frames.resize(self.table.len(), None);
         self.unused.resize(self.table.len(), false);
+        self.origins.resize(self.table.len());
         let ids = view.ids.clone();
         self.meter.view_added(view.range.len() as u64);
         if slot == self.views.len() {
@@ -237,6 +238,8 @@ impl Engine {
         self.table.remove(view.ids);
         self.frames.truncate(self.table.len());
         self.unused.truncate(self.table.len());
+        self.origins.resize(self.table.len());
+        self.chosen.clear();
         self.lookahead.unmapped(slot as u32);
         self.trace.note(&self.meter, Event::Unmapped { view: slot as u32 });
     }

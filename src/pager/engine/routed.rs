@@ -3,21 +3,26 @@
 
 use super::Engine;
 use crate::pager::command::Choice;
-use crate::policy::{BlockId, State};
+use crate::pager::lookahead::Foretold;
+use crate::pager::view::View;
+use crate::policy::{BlockId, Role, State, Touch};
+use crate::trace::Why;
 
 impl Engine {
     /// A router has chosen.
     pub(super) fn routed(&mut self, choice: Choice) {
         self.trace.routed(&self.meter, &choice);
+        let mut chosen = std::mem::take(&mut self.chosen);
+        chosen.clear();
         // Which of two models the choice is about, nobody tells.
         let mut models = self.views.iter().flatten().filter(|view| view.layout.has_experts()).map(|view| &view.model);
         let first = models.next();
         if models.any(|model| Some(model) != first) {
             return;
         }
-        let shares = choice.shares();
+        let of_layer = |view: &View| view.layout.slices().experts(choice.layer);
+        let shares = choice.shares(self.views.iter().flatten().map(of_layer).max().unwrap_or(0));
         let experts: Vec<u32> = shares.keys().copied().collect();
-        let mut chosen: Vec<BlockId> = Vec::new();
         let mut missed = false;
         for view in self.views.iter().flatten() {
             for slice in view.layout.slices().chosen(choice.layer, &experts) {
@@ -27,7 +32,7 @@ impl Engine {
                         continue;
                     }
                     let state = self.table.state(id);
-                    self.meter.chosen(u64::from(self.table.block(id).len), state);
+                    self.meter.chosen(u64::from(self.table.block(id).len), state, self.origins.used(id));
                     self.policy.routed(&self.table, id, shares[&slice.expert]);
                     missed |= state == State::Absent;
                     chosen.push(id);
@@ -35,12 +40,37 @@ impl Engine {
             }
         }
         let outcome = self.lookahead.chosen(choice, missed, &experts, |id| chosen.contains(&id));
-        self.meter.guessed(outcome.unwrap_or_default());
+        self.chosen = chosen;
+        if let Some(outcome) = outcome {
+            self.meter.guessed(outcome, self.lookahead.pauses(outcome.by));
+        }
+    }
+
+    /// The read of block `id` begins for `why`.
+    pub(super) fn account_read(&mut self, id: BlockId, why: Why) {
+        let block = self.table.block(id);
+        if matches!(block.role, Role::Expert { .. }) {
+            let bytes = u64::from(block.len);
+            let is_open = why == Why::Readahead && !self.origins.is_used(id);
+            let by = if is_open { self.lookahead.begun(id, bytes) } else { None };
+            self.meter.expert_read(bytes, self.origins.begun(id, why, by));
+        }
+    }
+
+    /// A thread touched block `id`.
+    pub(super) fn account_touch(&mut self, id: BlockId, touch: Touch) {
+        if matches!(self.table.block(id).role, Role::Expert { .. }) {
+            if touch == Touch::Absent && self.chosen.contains(&id) {
+                self.meter.chosen_absent(!self.origins.is_used(id));
+            }
+            self.origins.used(id);
+        }
     }
 
     /// Tells the policy what the next layer's router will probably choose; false when nothing new is known.
     pub(super) fn guess(&mut self) -> bool {
-        let Some((layer, experts)) = self.lookahead.foretell() else { return false };
+        let Some(Foretold { by, layer, experts }) = self.lookahead.foretell() else { return false };
+        self.trace.guessed(&self.meter, layer, &experts, by);
         let mut blocks: Vec<BlockId> = Vec::new();
         // Expert by expert: the likeliest ones as a whole.
         for expert in experts {

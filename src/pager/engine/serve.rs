@@ -47,6 +47,7 @@ impl Engine {
         // Several threads may meet in one block; it counts as one touch.
         let first = !self.table.is_waited_for(id);
         if first {
+            self.account_touch(id, touch);
             self.policy.touched(&self.table, id, touch, now);
             if self.meter.cycles(self.policy.cycles(), now) {
                 self.trace.note(&self.meter, Event::Cycle { number: self.policy.cycles() });
@@ -73,6 +74,7 @@ impl Engine {
         for index in view.layout.companions(view.offset_of(address)) {
             let companion = view.ids.start + index;
             if companion != id && self.table.state(companion) == State::Absent {
+                self.origins.used(companion);
                 self.policy.hinted(&self.table, companion);
             }
         }
@@ -112,7 +114,6 @@ impl Engine {
             if !self.make_room(Some(id), Need::Readahead) || !self.start_read(id, source, Why::Readahead)? {
                 break;
             }
-            self.lookahead.begun(id, u64::from(self.table.block(id).len));
         }
         if self.reads.blocks() > 0 {
             // No more than the blocks can fill.
@@ -153,6 +154,7 @@ impl Engine {
     /// Logs that `id` holds no frame any more; gives whether it was read for nothing.
     pub(super) fn lost_frame(&mut self, id: BlockId) -> bool {
         let untouched = std::mem::take(&mut self.unused[id as usize]);
+        self.origins.lost(id);
         self.trace.note(&self.meter, Event::Evict { block: id, untouched });
         untouched
     }
@@ -180,6 +182,7 @@ impl Engine {
             }
         };
         self.table.set_state(id, State::Reading);
+        self.account_read(id, why);
         self.meter.held(self.table.held_bytes());
         self.frames[id as usize] = Some(frame);
         let started_ns = self.meter.now_ns();

@@ -140,7 +140,7 @@ impl Gates {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
 
     const LAYERS: u32 = 3;
@@ -149,7 +149,7 @@ mod tests {
 
     /// A file of routers and norms, with 16 bytes before each; router `l` has its largest weight in row
     /// `l + 1`, norms double from layer to layer but for the last element, which halves.
-    fn model() -> (Vec<Tensor>, Vec<u8>) {
+    pub fn model() -> (Vec<Tensor>, Vec<u8>) {
         let (mut tensors, mut file) = (Vec::new(), Vec::new());
         let mut add = |name: String, layer: u32, experts: u32, values: &[f32]| {
             file.extend_from_slice(&[0xff; 16]);

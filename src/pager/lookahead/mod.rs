@@ -1,62 +1,60 @@
-//! What the next layer's router will choose, foretold from what this layer's router has seen.
+//! What the next layer's router will choose, foretold from what this layer's router has seen and chosen.
 //!
 //! The state of a token changes little from layer to layer, so the next router, tried on the present
-//! state, names most of the experts that it will choose (published recalls: 59 to 89 %). That is known a
-//! layer early, while the drive rests because the present layer is computed. A foretold expert is a
-//! *guess*; what is read for it and not chosen is wasted.
+//! state, names most of the experts that it will choose (published recalls: 59 to 89 %): the *gate*. Where that
+//! router has not been read yet, or nobody knows the state, there is what was chosen after the present experts
+//! so far: *co-occurrence* (published recall: 29 %). Either is known a layer early, while the drive rests because the
+//! present layer is computed. A foretold expert is a *guess*; what is read for it and not chosen is wasted.
 //!
 //! A wasted byte costs at most the time of its read, for which a certain read had to wait, and a used byte
-//! saves that much. So guesses are read while they are right more often than wrong ([`Trust`]).
+//! saves that much. So guesses are read while they are right more often than wrong ([`Trust`]), for each
+//! foreteller on its own.
 
+mod co_occurrence;
 mod gate;
 mod gates;
+mod guess;
 mod trust;
 
-use std::collections::HashMap;
+pub use guess::Outcome;
 
 use super::command::Choice;
 use crate::policy::BlockId;
-use crate::trace::Tensor;
+use crate::trace::{Foreteller, Tensor};
 
+use co_occurrence::CoOccurrence;
 use gates::Gates;
+use guess::Guess;
 use trust::Trust;
 
-/// Of the experts that a token uses, one in so many is foretold. Of the likelier half nine of ten are chosen, of all
-/// of them seven of ten, and a quarter of the bytes read would be for nothing.
+/// Of the experts that a token uses, the gate foretells one in so many. Of the likelier half nine of ten are chosen, of
+/// all of them seven of ten, and a quarter of the bytes read would be for nothing.
 const GUESSED_PART: usize = 2;
 
 /// Choices (of layers) after one of which something was missing: so long guessing goes on.
 const MISSED_CHOICES: u32 = 64;
 
-/// What has become of a guess.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Outcome {
-    /// Experts that were foretold.
-    pub guessed: u64,
-    /// Those of them that were chosen.
-    pub right: u64,
-    /// Bytes that were read because of it.
-    pub read_bytes: u64,
-    /// Those of them that were chosen.
-    pub used_bytes: u64,
-}
-
-#[derive(Debug, Default)]
-struct Guess {
-    layer: u32,
-    experts: Vec<u32>,
-    /// Blocks of these experts, and the bytes of them that were read as guesses.
-    read: HashMap<BlockId, u64>,
+/// A choice, foretold.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Foretold {
+    /// Who says so.
+    pub by: Foreteller,
+    /// Whose choice it is.
+    pub layer: u32,
+    /// The experts, the likeliest first.
+    pub experts: Vec<u32>,
 }
 
 /// Foretells choices and keeps the account of it.
 #[derive(Debug, Default)]
 pub struct Lookahead {
     gates: Gates,
-    /// What the latest router saw, until it is used.
+    gate_trust: Trust,
+    co_occurrence: CoOccurrence,
+    co_occurrence_trust: Trust,
+    /// The latest choice and what its router saw, until it is used.
     seen: Option<Choice>,
     guess: Option<Guess>,
-    trust: Trust,
     /// Counts down from the last choice that was not all in memory.
     missed: u32,
 }
@@ -65,11 +63,13 @@ impl Lookahead {
     /// A view came, with `tensors` in its file.
     pub fn mapped(&mut self, view: u32, tensors: &[Tensor]) {
         self.gates.add(view, tensors);
+        self.co_occurrence.add(view, tensors);
     }
 
     /// A view has gone.
     pub fn unmapped(&mut self, view: u32) {
         self.gates.remove(view);
+        self.co_occurrence.remove(view);
         (self.seen, self.guess) = (None, None);
     }
 
@@ -87,57 +87,86 @@ impl Lookahead {
         experts: &[u32],
         is_chosen: impl Fn(BlockId) -> bool,
     ) -> Option<Outcome> {
-        let guess = self.guess.take();
+        self.co_occurrence.heard(&choice);
         self.missed = if missed { MISSED_CHOICES } else { self.missed.saturating_sub(1) };
         let layer = choice.layer;
-        self.seen = (self.missed > 0 && !choice.states.is_empty()).then_some(choice);
-        let guess = guess.filter(|guess| guess.layer == layer)?;
-        let mut outcome = Outcome { guessed: guess.experts.len() as u64, ..Outcome::default() };
-        outcome.right = guess.experts.iter().filter(|expert| experts.contains(expert)).count() as u64;
-        for (&id, &bytes) in &guess.read {
-            outcome.read_bytes += bytes;
-            outcome.used_bytes += if is_chosen(id) { bytes } else { 0 };
-        }
-        self.trust.learn(&outcome);
+        self.seen = (self.missed > 0 && choice.tokens() <= Choice::STATES_MAX).then_some(choice);
+        let outcome = self.guess.take()?.end(layer, experts, is_chosen)?;
+        self.trust(outcome.by).learn(&outcome);
         Some(outcome)
     }
 
-    /// The experts of the next layer that will be chosen, the likeliest first, and the layer; `None` when
-    /// nothing is foretold, or it has been asked for already.
-    pub fn foretell(&mut self) -> Option<(u32, Vec<u32>)> {
+    /// What the next layer's router will probably choose; `None` when nothing is foretold, or it has been asked for
+    /// already.
+    pub fn foretell(&mut self) -> Option<Foretold> {
         let seen = self.seen.take()?;
-        if !self.trust.allows() {
+        let layer = seen.layer.checked_add(1)?;
+        let (by, favourites) = match self.by_gate(layer, &seen) {
+            Some(favourites) => (Foreteller::Gate, favourites),
+            None => (Foreteller::CoOccurrence, self.by_co_occurrence(&seen)?),
+        };
+        let experts = by_rank(&favourites);
+        self.guess = Some(Guess::new(by, layer, experts.clone()));
+        (!experts.is_empty()).then_some(Foretold { by, layer, experts })
+    }
+
+    /// Token by token; `None` where the gate cannot answer.
+    fn by_gate(&mut self, layer: u32, seen: &Choice) -> Option<Vec<Vec<u32>>> {
+        let width = seen.states.len().checked_div(seen.tokens()).filter(|&width| width > 0)?;
+        let gate = self.gates.of_layer(layer)?;
+        if !self.gate_trust.allows() {
             return None;
         }
-        let layer = seen.layer + 1;
-        let gate = self.gates.of_layer(layer)?;
-        let width = seen.states.len() / seen.tokens().max(1);
         let count = (seen.used as usize).div_ceil(GUESSED_PART);
-        let favourites: Vec<Vec<u32>> =
-            seen.states.chunks_exact(width.max(1)).map(|state| gate.favourites(state, count)).collect();
-        let mut experts: Vec<u32> = Vec::new();
-        for rank in 0..count {
-            for expert in favourites.iter().filter_map(|favourites| favourites.get(rank)) {
-                if !experts.contains(expert) {
-                    experts.push(*expert);
-                }
-            }
-        }
-        self.guess = Some(Guess { layer, experts: experts.clone(), read: HashMap::new() });
-        (!experts.is_empty()).then_some((layer, experts))
+        Some(seen.states.chunks_exact(width).map(|state| gate.favourites(state, count)).collect())
+    }
+
+    fn by_co_occurrence(&mut self, seen: &Choice) -> Option<Vec<Vec<u32>>> {
+        let favourites = self.co_occurrence.foretell(seen)?;
+        self.co_occurrence_trust.allows().then_some(favourites)
     }
 
     /// The guess is about `blocks`.
     pub fn about(&mut self, blocks: &[BlockId]) {
         if let Some(guess) = &mut self.guess {
-            guess.read = blocks.iter().map(|&id| (id, 0)).collect();
+            guess.about(blocks);
         }
     }
 
-    /// A read of `bytes` of block `id` begins that nobody waits for.
-    pub fn begun(&mut self, id: BlockId, bytes: u64) {
-        if let Some(read) = self.guess.as_mut().and_then(|guess| guess.read.get_mut(&id)) {
-            *read = bytes;
+    /// A read of `bytes` of block `id` begins that nobody waits for; who foretold it, if somebody did.
+    pub fn begun(&mut self, id: BlockId, bytes: u64) -> Option<Foreteller> {
+        self.guess.as_mut()?.begun(id, bytes)
+    }
+
+    /// Times that `by` has paused because its guesses wasted more than they brought.
+    pub fn pauses(&self, by: Foreteller) -> u64 {
+        match by {
+            Foreteller::Gate => self.gate_trust.pauses(),
+            Foreteller::CoOccurrence => self.co_occurrence_trust.pauses(),
+        }
+    }
+
+    fn trust(&mut self, by: Foreteller) -> &mut Trust {
+        match by {
+            Foreteller::Gate => &mut self.gate_trust,
+            Foreteller::CoOccurrence => &mut self.co_occurrence_trust,
         }
     }
 }
+
+/// Each token's favourite, then each one's second, without repetition.
+fn by_rank(favourites: &[Vec<u32>]) -> Vec<u32> {
+    let mut experts: Vec<u32> = Vec::new();
+    let ranks = favourites.iter().map(Vec::len).max().unwrap_or(0);
+    for rank in 0..ranks {
+        for expert in favourites.iter().filter_map(|favourites| favourites.get(rank)) {
+            if !experts.contains(expert) {
+                experts.push(*expert);
+            }
+        }
+    }
+    experts
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,6 +1,7 @@
 //! Whether guesses are worth their reads.
 
-use super::Outcome;
+use super::guess::Outcome;
+use crate::trace::Foreteller;
 
 /// Bytes that may be wasted beyond those that were used before guessing stops.
 const CREDIT_BYTES: i64 = 64 << 20;
@@ -9,7 +10,7 @@ const CREDIT_BYTES: i64 = 64 << 20;
 const PAUSE_MIN: u32 = 512;
 const PAUSE_MAX: u32 = 1 << 16;
 
-/// The account of what guesses brought and cost.
+/// The account of what one foreteller's guesses brought and cost.
 #[derive(Debug)]
 pub struct Trust {
     /// Used bytes less wasted ones, in bounds.
@@ -17,11 +18,12 @@ pub struct Trust {
     /// Questions that are still answered with no.
     pause: u32,
     next_pause: u32,
+    pauses: u64,
 }
 
 impl Default for Trust {
     fn default() -> Trust {
-        Trust { balance: CREDIT_BYTES, pause: 0, next_pause: PAUSE_MIN }
+        Trust { balance: CREDIT_BYTES, pause: 0, next_pause: PAUSE_MIN, pauses: 0 }
     }
 }
 
@@ -32,12 +34,24 @@ impl Trust {
         self.pause == 0
     }
 
+    /// Times that guessing has paused.
+    pub fn pauses(&self) -> u64 {
+        self.pauses
+    }
+
     /// Takes in what has become of a guess.
     pub fn learn(&mut self, outcome: &Outcome) {
         let wasted = outcome.read_bytes - outcome.used_bytes;
         self.balance = (self.balance + outcome.used_bytes as i64 - wasted as i64).min(CREDIT_BYTES);
         if self.balance <= 0 {
-            log::info!("guesses at the next layer's experts waste more than they bring: none for a while");
+            log::info!(
+                "guesses at the next layer's experts by {} waste more than they bring: none for a while",
+                match outcome.by {
+                    Foreteller::Gate => "its router",
+                    Foreteller::CoOccurrence => "what was chosen together",
+                }
+            );
+            self.pauses += 1;
             self.balance = CREDIT_BYTES;
             self.pause = self.next_pause;
             self.next_pause = (self.next_pause * 2).min(PAUSE_MAX);
@@ -53,7 +67,14 @@ mod tests {
     fn guessing_pauses_longer_each_time_it_wastes() {
         let mut trust = Trust::default();
         let mebibyte = 1 << 20;
-        let outcome = |used| Outcome { read_bytes: 3 * mebibyte, used_bytes: used * mebibyte, ..Outcome::default() };
+        let outcome = |used| Outcome {
+            by: Foreteller::Gate,
+            guessed: 3,
+            right: used,
+            chosen: 8,
+            read_bytes: 3 * mebibyte,
+            used_bytes: used * mebibyte,
+        };
         (0..1000).for_each(|_| trust.learn(&outcome(2)));
         assert!(trust.allows());
         let mut pauses = Vec::new();
@@ -68,5 +89,6 @@ mod tests {
             pauses.push((0..).take_while(|_| !trust.allows()).count() as u32 + 1);
         }
         assert_eq!(pauses, [PAUSE_MIN, 2 * PAUSE_MIN]);
+        assert_eq!(trust.pauses(), 2);
     }
 }

@@ -26,7 +26,7 @@ use super::signals::BlockedSignals;
 use crate::config::Settings;
 use crate::stats::Stats;
 use crate::status::process;
-use crate::trace::{Encoder, Event, Header, Item, Machine, Record, View};
+use crate::trace::{Encoder, Event, Foreteller, Header, Item, Machine, Record, View};
 use file::LogFile;
 use writer::{Request, Writer};
 
@@ -101,6 +101,13 @@ impl Tracer {
                     self.note(clock, Event::Routed { layer: choice.layer, token, expert });
                 }
             }
+        }
+    }
+
+    /// `by` expects now that the router of `layer` will choose `experts`.
+    pub fn guessed(&mut self, clock: &Meter, layer: u32, experts: &[u32], by: Foreteller) {
+        for &expert in experts {
+            self.note(clock, Event::Guessed { layer, expert, by });
         }
     }
 
