@@ -19,7 +19,8 @@ fn library() -> PathBuf {
     folder.path().join("libggpager.so")
 }
 
-/// `ggpager run OPTIONS -- COMMAND` without the variables of whoever runs the tests.
+/// `ggpager run OPTIONS -- COMMAND` without the variables of whoever runs the tests, and without the signals
+/// that are ignored there (nohup, a job in the background): a shell cannot trap those.
 fn ggpager(options: &[&str], command: &[&str]) -> Command {
     let mut run = Command::new(env!("CARGO_BIN_EXE_ggpager"));
     for (name, _) in std::env::vars_os() {
@@ -27,6 +28,15 @@ fn ggpager(options: &[&str], command: &[&str]) -> Command {
         if ["GGPAGER", "LLAMA_ARG", "OMP", "GOMP", "KMP", "LD_PRELOAD"].iter().any(|prefix| text.starts_with(prefix)) {
             run.env_remove(name);
         }
+    }
+    // SAFETY: the closure calls signal alone, which is async-signal-safe.
+    unsafe {
+        run.pre_exec(|| {
+            for signal in [libc::SIGHUP, libc::SIGINT, libc::SIGQUIT] {
+                libc::signal(signal, libc::SIG_DFL);
+            }
+            Ok(())
+        });
     }
     run.env("GGPAGER_LIB", library()).arg("run").args(options).arg("--").args(command);
     run

@@ -9,7 +9,8 @@ static void *work(void *seed) {
         char *p = map_model(path, &len);
         void *block = malloc(2 * MIB + round);
         memset(block, 3, 2 * MIB);
-        check_random(p, len, 15, (uintptr_t)seed * 100 + round);
+        /* A few: each may cost a block, and three hundred mappings make many of them. */
+        check_random(p, len, 5, (uintptr_t)seed * 100 + round);
         REQUIRE(madvise(p + MIB, 2 * MIB, MADV_WILLNEED) == 0);
         REQUIRE(mprotect(p, len, PROT_READ) == 0);
         REQUIRE(munmap(p + 2 * MIB, MIB) == 0);

@@ -21,7 +21,7 @@ static void at_thread_end(void *value) {
 static void *work(void *seed) {
     REQUIRE(pthread_setspecific(key, malloc(100000)) == 0);
     large[(uintptr_t)seed * PAGE] = 1;
-    check_random(model, model_len, 200, (uintptr_t)seed);
+    check_random(model, model_len, 40, (uintptr_t)seed);
     return NULL;
 }
 

@@ -95,12 +95,14 @@ pub fn scratch(name: &str) -> PathBuf {
     folder().join(format!("{}-{name}", COUNT.fetch_add(1, Ordering::Relaxed)))
 }
 
-/// The preloaded library, built once.
+/// The preloaded library, built once. Together with the running test, which is built already: with it alone the
+/// dependencies' features are those of the test, and nothing is compiled a second time for the library.
 pub fn library() -> &'static Path {
     static LIBRARY: OnceLock<PathBuf> = OnceLock::new();
     LIBRARY.get_or_init(|| {
         let output = Command::new(env!("CARGO"))
-            .args(["build", "--package", "ggpager-shim", "--message-format=json"])
+            .args(["build", "--package", "ggpager", "--package", "ggpager-shim", "--lib", "--message-format=json"])
+            .args(["--test", env!("CARGO_CRATE_NAME")])
             .current_dir(env!("CARGO_MANIFEST_DIR"))
             .stderr(Stdio::inherit())
             .output()
@@ -110,7 +112,7 @@ pub fn library() -> &'static Path {
             .expect("cargo's messages are text")
             .lines()
             .filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok())
-            .filter(|message| message["target"]["name"] == "ggpager" && message["reason"] == "compiler-artifact")
+            .filter(|message| message["reason"] == "compiler-artifact" && message["target"]["kind"][0] == "cdylib")
             .flat_map(|message| message["filenames"].as_array().cloned().unwrap_or_default())
             .filter_map(|name| name.as_str().map(PathBuf::from))
             .find(|name| name.extension().is_some_and(|extension| extension == "so"))
