@@ -11,7 +11,7 @@ use crate::pager::blocks::Layout;
 use crate::pager::pieces;
 use crate::policy::{BlockId, BlockTable, Demand, Learned, Policy, Readahead};
 use crate::sim::{Drive, Engine, Foretold, Scenario, Step, Totals, Work};
-use crate::trace::{Event, Item, Record, Tensor, View};
+use crate::trace::{Event, Foreteller, Item, Record, Tensor, View};
 
 const FRAME: u64 = 2 << 20;
 const WAKE_NS: u64 = 12_000;

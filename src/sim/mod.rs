@@ -31,6 +31,9 @@ pub struct Step {
 pub struct Foretold {
     /// Blocks that a router has chosen before the step begins, in the order in which they will be read.
     pub routed: Arc<[BlockId]>,
+    /// Blocks that the next router will probably choose, the likeliest first: the policy is told once nothing certain is
+    /// left to read, unless the next router has chosen by then.
+    pub guessed: Arc<[BlockId]>,
     /// Blocks that the policy is hinted at when the step's block reports its touch.
     pub companions: Arc<[BlockId]>,
 }
