@@ -49,6 +49,8 @@ pub struct Choice {
     pub experts: Vec<u32>,
     /// What was then expected of a router that chooses later: layer and expert, the likeliest first.
     pub guessed: Vec<(u32, u32)>,
+    /// Blocks that were put into the view between it and the next choice.
+    pub installed: u32,
     /// Token in the batch that the last of them is for, and where in `experts` its own begin.
     token: u32,
     from: usize,
@@ -261,7 +263,7 @@ impl Reading {
                     Some(last) => last.push(token, expert),
                     None => {
                         let (experts, guessed) = (vec![expert], Vec::new());
-                        choices.push(Choice { at_ns, touches, layer, experts, guessed, token, from: 0 });
+                        choices.push(Choice { at_ns, touches, layer, experts, guessed, installed: 0, token, from: 0 });
                     }
                 }
             }
@@ -278,7 +280,12 @@ impl Reading {
                     self.recording.reads.push(Span { start_ns, end_ns: at_ns, bytes });
                 }
             }
-            Event::Install { block } => self.changes.extend(self.ids(block).map(|ids| (ids, true))),
+            Event::Install { block } => {
+                self.changes.extend(self.ids(block).map(|ids| (ids, true)));
+                if let Some(last) = self.recording.choices.last_mut() {
+                    last.installed += 1;
+                }
+            }
             Event::Evict { block, .. } => self.changes.extend(self.ids(block).map(|ids| (ids, false))),
             Event::Unmapped { view } => {
                 let unmapped = self.recording.parts.iter().rposition(|part| part.view.number == view);
