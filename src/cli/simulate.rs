@@ -38,7 +38,7 @@ pub struct Args {
     )]
     policy: Vec<Contender>,
     /// Drives, separated by commas: RATE[:LATENCY[:DEPTH]] as in 800MB/s:200us:16, or `measured` for the
-    /// one that the log's reads show
+    /// one that the log's reads show; with @RATE behind it, the drive is held to that by a control group
     #[arg(short, long, value_delimiter = ',', default_value = "measured", value_name = "DRIVES")]
     drive: Vec<Choice>,
     /// Size of the caches' reads, which then follow each other as in the kernel's readahead [default: a
@@ -70,10 +70,12 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
         Workload::new(&recording, args.skip, header.machine.processors as usize).with_context(|| name.clone())?;
     // Reads while the model was loaded have another pattern.
     let counted: Vec<_> = recording.reads.iter().filter(|read| read.start_ns >= workload.start_ns).copied().collect();
-    let measured = drive::measured(&counted).or_else(|| drive::measured(&recording.reads));
+    let measured = |limit| drive::measured(&counted, limit).or_else(|| drive::measured(&recording.reads, limit));
     let drives = args.drive.iter().map(|choice| match choice {
         Choice::Told(drive) => Ok(*drive),
-        Choice::Measured => measured.context("the log holds no reads to measure the drive by: tell it with --drive"),
+        Choice::Measured { limit_bytes_per_s } => {
+            measured(*limit_bytes_per_s).context("the log holds no reads to measure the drive by: tell it with --drive")
+        }
     });
     let drives = drives.collect::<anyhow::Result<Vec<_>>>()?;
     let memory = args.memory.iter().map(|text| memory_bytes(text, workload.model_bytes()));
@@ -86,7 +88,7 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     let progress = ProgressBar::new(cases.len() as u64).with_style(style);
     let done = matrix::run(&bench, &cases, || progress.inc(1));
     progress.finish_and_clear();
-    let recorded = Recorded::new(name, &header, &workload, measured, recording.lost);
+    let recorded = Recorded::new(name, &header, &workload, measured(None), recording.lost);
     let report = Report::new(recorded, done);
     print!("{}", table::terminal(&report));
     if let Some(path) = &args.json {

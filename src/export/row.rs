@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use crate::policy::{BlockId, Touch};
 use crate::report::blocks::Blocks;
-use crate::trace::{Event, Foreteller, Item, Why};
+use crate::trace::{Event, Item, Why};
 
 /// One row. What does not belong to an event is empty.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
@@ -105,11 +105,7 @@ impl Row {
                 Row { layer: Some(layer), token: Some(token), expert: Some(expert), ..row("routed") }
             }
             Event::Guessed { layer, expert, by } => {
-                let by = match by {
-                    Foreteller::Gate => "gate",
-                    Foreteller::CoOccurrence => "co-occurrence",
-                };
-                Row { layer: Some(layer), expert: Some(expert), by: Some(by), ..row("guessed") }
+                Row { layer: Some(layer), expert: Some(expert), by: Some(by.word()), ..row("guessed") }
             }
             Event::Unmapped { view } => Row { view: Some(view), ..row("unmapped") },
             Event::Lost { records } => Row { records: Some(records), ..row("lost") },

@@ -113,7 +113,7 @@ fn the_pager_reads_what_the_estimate_says() {
         let mut policy = Learned::default();
         policy.mapped(&table, 0..2000, &order);
         let script: Vec<Step> = (0..6).flat_map(|_| &order).map(|&block| Step { block, compute_ns: 500_000 }).collect();
-        let drive = Drive { bytes_per_s: 1e9, latency_ns: 100_000, queue_depth: 16 };
+        let drive = Drive { bytes_per_s: 1e9, latency_ns: 100_000, queue_depth: 16, limit_bytes_per_s: None };
         let touches_max = 20 * script.len() as u64;
         let scenario = Scenario {
             drive,

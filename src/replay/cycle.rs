@@ -43,6 +43,8 @@ pub struct Asides {
     rows: Vec<(usize, BlockId)>,
     /// Experts.
     experts: BTreeMap<Layer, BTreeSet<u32>>,
+    /// Once a layer's experts were chosen, what was expected of another layer.
+    guessed: BTreeMap<Layer, Vec<(u32, u32)>>,
     /// Routers chose them.
     routed: bool,
 }
@@ -60,6 +62,7 @@ impl Asides {
         for choice in choices {
             for layer in experts.layers(choice.layer) {
                 found.experts.entry(layer).or_default().extend(&choice.experts);
+                found.guessed.entry(layer).or_default().extend(&choice.guessed);
                 found.routed = true;
             }
         }
@@ -104,6 +107,9 @@ impl Asides {
             }));
             if let Some(first) = here.get_mut(first) {
                 first.foretold.routed = experts.chosen(layer, &used).collect();
+                let guessed = self.guessed.get(&layer).into_iter().flatten();
+                let of_one = |&(of, expert): &(u32, u32)| experts.chosen((layer.0, of), &[expert]).collect::<Vec<_>>();
+                first.foretold.guessed = guessed.flat_map(of_one).collect();
             }
         }
         let whole = |id: BlockId| u64::from(recording.blocks[id as usize].len) / order.times(id) as u64;

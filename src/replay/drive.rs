@@ -6,7 +6,7 @@ use super::fit::trimmed_mean;
 use super::recording::Span;
 use crate::config::ByteSize;
 use crate::pager::tuner::BLOCK;
-use crate::sim::Drive;
+use crate::sim::{Drive, Server};
 
 /// Latency and depth of a drive of which only the rate is told.
 const LATENCY_NS: u64 = 200_000;
@@ -19,7 +19,10 @@ const READS_MIN: usize = 8;
 #[derive(Debug, Clone, PartialEq)]
 pub enum Choice {
     /// As the log's reads show it.
-    Measured,
+    Measured {
+        /// What it is held to: see [`Drive::limit_bytes_per_s`].
+        limit_bytes_per_s: Option<f64>,
+    },
     /// As told.
     Told(Drive),
 }
@@ -28,19 +31,24 @@ impl FromStr for Choice {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Choice, String> {
-        let error = || format!("{text:?} is neither `measured` nor a drive such as 800MB/s:200us:16");
+        let error = || format!("{text:?} is neither `measured` nor a drive such as 800MB/s:200us:16 or 3GB/s@800MB/s");
+        let rate_of = |word: &str| {
+            let rate: Option<ByteSize> = word.trim().strip_suffix("/s").unwrap_or(word.trim()).parse().ok();
+            rate.filter(|rate| rate.0 > 0).map(|rate| rate.0 as f64).ok_or_else(error)
+        };
+        let (text, limit) = text.split_once('@').map_or((text, None), |(text, limit)| (text, Some(limit)));
+        let limit_bytes_per_s = limit.map(rate_of).transpose()?;
         if text.trim().eq_ignore_ascii_case("measured") {
-            return Ok(Choice::Measured);
+            return Ok(Choice::Measured { limit_bytes_per_s });
         }
         let mut words = text.split(':').map(str::trim);
-        let rate = words.next().unwrap_or_default();
-        let rate: ByteSize = rate.strip_suffix("/s").unwrap_or(rate).parse().map_err(|_| error())?;
+        let bytes_per_s = rate_of(words.next().unwrap_or_default())?;
         let latency_ns = words.next().map_or(Some(LATENCY_NS), nanoseconds).ok_or_else(error)?;
         let queue_depth = words.next().map_or(Ok(DEPTH), str::parse).map_err(|_| error())?;
-        if rate.0 == 0 || !(1..=1024).contains(&queue_depth) || words.next().is_some() {
+        if !(1..=1024).contains(&queue_depth) || words.next().is_some() {
             return Err(error());
         }
-        Ok(Choice::Told(Drive { bytes_per_s: rate.0 as f64, latency_ns, queue_depth }))
+        Ok(Choice::Told(Drive { bytes_per_s, latency_ns, queue_depth, limit_bytes_per_s }))
     }
 }
 
@@ -58,32 +66,39 @@ fn nanoseconds(text: &str) -> Option<u64> {
     (0.0..=60e9).contains(&ns).then_some(ns as u64)
 }
 
-/// How a drive is told: `800 MB/s, 200 us, depth 16`.
+/// How a drive is told: `800 MB/s, 200 us, depth 16`, and what it is held to.
 pub fn name(drive: &Drive) -> String {
-    let rate = ByteSize(drive.bytes_per_s as u64);
-    format!("{rate}/s, {:.0} us, depth {}", drive.latency_ns as f64 / 1e3, drive.queue_depth)
+    let rate = |bytes_per_s: f64| ByteSize(bytes_per_s as u64);
+    let limit = drive.limit_bytes_per_s.map(|limit| format!(", held to {}/s", rate(limit)));
+    let latency_us = drive.latency_ns as f64 / 1e3;
+    let (rate, limit) = (rate(drive.bytes_per_s), limit.unwrap_or_default());
+    format!("{rate}/s, {latency_us:.0} us, depth {}{limit}", drive.queue_depth)
 }
 
 /// The drive behind `reads`, in the order of their ends: the rate is that at which they ended while it had others to go on
 /// with, the latency the mean of what reads took beyond their transfer that it was idle before, the depth the most
 /// blocks in flight but for one in twenty. `None` without a read.
 ///
-/// The latency of a burst's first read is a part of each burst: of a layer's experts that are read at once, say.
-pub fn measured(reads: &[Span]) -> Option<Drive> {
+/// The latency of a burst's first read is a part of each burst: of a layer's experts that are read at once, say. What a
+/// limit of `limit_bytes_per_s` held back tells nothing of it.
+pub fn measured(reads: &[Span], limit_bytes_per_s: Option<f64>) -> Option<Drive> {
     let mut depths = depths(reads);
     depths.sort_unstable();
     let queue_depth = *depths.get(depths.len() * 19 / 20)?;
     // What is asked for too late to be there when the drive is through with the rest has a part of its latency to wait.
-    let roughly = latency_ns(reads, rate(reads, 0)?);
-    let bytes_per_s = rate(reads, roughly)?;
-    Some(Drive { bytes_per_s, latency_ns: latency_ns(reads, bytes_per_s), queue_depth })
+    let held = limit_bytes_per_s.map_or(vec![false; reads.len()], |limit| held(reads, limit));
+    let roughly = latency_ns(reads, &held, rate(reads, &held, 0)?);
+    let bytes_per_s = rate(reads, &held, roughly)?;
+    let latency_ns = latency_ns(reads, &held, bytes_per_s);
+    Some(Drive { bytes_per_s, latency_ns, queue_depth, limit_bytes_per_s })
 }
 
-/// The rate at which reads ended that had been asked for `latency_ns` before the drive was through with the one before, or
-/// of all reads one by one where there are hardly any of them.
-fn rate(reads: &[Span], latency_ns: u64) -> Option<f64> {
+/// The rate at which reads ended that had been asked for `latency_ns` before the drive was through with the one before and
+/// were not `held` back, or of all reads one by one where there are hardly any of them.
+fn rate(reads: &[Span], held: &[bool], latency_ns: u64) -> Option<f64> {
     let follow = |pair: &&[Span]| pair[1].start_ns + latency_ns <= pair[0].end_ns;
-    let busy = reads.windows(2).filter(follow).map(|pair| (pair[1].bytes, pair[1].end_ns - pair[0].end_ns));
+    let pairs = reads.windows(2).zip(&held[held.len().min(1)..]).filter(|(_, held)| !**held).map(|(pair, _)| pair);
+    let busy = pairs.filter(follow).map(|pair| (pair[1].bytes, pair[1].end_ns - pair[0].end_ns));
     let alone = reads.iter().map(|read| (read.bytes, read.end_ns - read.start_ns));
     let sum = |(bytes, ns): (u64, u64), (more, longer): (u64, u64)| (bytes + more, ns + longer);
     let (bytes, ns) = match busy.clone().count() {
@@ -93,14 +108,28 @@ fn rate(reads: &[Span], latency_ns: u64) -> Option<f64> {
     (bytes > 0).then(|| bytes as f64 / ns.max(1) as f64 * 1e9)
 }
 
-/// What reads took beyond their transfer: the mean of those that found the drive idle, else the least.
-fn latency_ns(reads: &[Span], bytes_per_s: f64) -> u64 {
+/// Which of `reads` a limit held back.
+fn held(reads: &[Span], limit_bytes_per_s: f64) -> Vec<bool> {
+    let mut order: Vec<usize> = (0..reads.len()).collect();
+    order.sort_by_key(|&at| reads[at].start_ns);
+    let (mut server, mut held) = (Server::default(), vec![false; reads.len()]);
+    for at in order {
+        let Span { start_ns, bytes, .. } = reads[at];
+        held[at] = server.begins_ns(limit_bytes_per_s, start_ns, bytes) > start_ns;
+    }
+    held
+}
+
+/// What reads took beyond their transfer: the mean of those that found the drive idle and were not `held` back, else the
+/// least.
+fn latency_ns(reads: &[Span], held: &[bool], bytes_per_s: f64) -> u64 {
     let beyond = |read: &Span| {
         let transfer_ns = read.bytes as f64 / bytes_per_s * 1e9;
         ((read.end_ns - read.start_ns) as f64 - transfer_ns).max(0.0)
     };
-    let first = reads.windows(2).filter(|pair| pair[1].start_ns >= pair[0].end_ns).map(|pair| beyond(&pair[1]));
-    let first: Vec<f64> = first.collect();
+    let pairs = reads.windows(2).zip(&held[held.len().min(1)..]);
+    let first = pairs.filter(|(pair, held)| !**held && pair[1].start_ns >= pair[0].end_ns);
+    let first: Vec<f64> = first.map(|(pair, _)| beyond(&pair[1])).collect();
     let least = reads.iter().map(beyond).fold(f64::INFINITY, f64::min);
     let mean = trimmed_mean(first.clone()).filter(|_| first.len() >= READS_MIN);
     mean.unwrap_or(least) as u64

@@ -13,12 +13,12 @@ pub struct Line {
 }
 
 impl Line {
-    /// The line with the least sum of absolute deviations from `points` (x above 0, y), which few outliers
+    /// The line with the least sum of absolute deviations from `points` (x at least 0, y), which few outliers
     /// do not move, among those with an intercept from `least` to `most`.
     pub fn through(points: &[(f64, f64)], least: f64, most: f64) -> Line {
         // The sum is convex in both parameters, and the best slope for an intercept is a weighted median.
         let line = |intercept: f64| {
-            let slopes = points.iter().map(|&(x, y)| ((y - intercept) / x, x)).collect();
+            let slopes = points.iter().filter(|(x, _)| *x > 0.0).map(|&(x, y)| ((y - intercept) / x, x)).collect();
             Line { intercept, slope: weighted_median(slopes).unwrap_or(0.0).max(0.0) }
         };
         let deviation =

@@ -65,15 +65,12 @@ impl Pace {
         }
         let answer_ns = waits::answer_ns(&touches[starts[lead]..]).unwrap_or(ANSWER_NS) as f64;
         let line = Line::through(&within, answer_ns, ANSWERS_MAX * answer_ns);
-        // From one choice to the next without a touch everything is computation.
         let layers = layers(recording, uses, all_starts, lead);
         let few = within.len() < POINTS_MIN && layers.len() > within.len();
-        let slope = if few {
-            weighted_median(layers.iter().map(|&(bytes, ns)| (ns / bytes, bytes)).collect()).unwrap_or(0.0)
-        } else {
-            line.slope
-        };
-        let choices = layers.iter().map(|&(bytes, ns)| ((ns - bytes * slope).max(0.0), 1.0)).collect();
+        let slope = if few { LayerTime::ns_per_byte(&layers) } else { line.slope };
+        // Where nothing came in and nothing was touched, what is beyond the computation is the choice's.
+        let quiet = layers.iter().filter(|layer| layer.blocks == 0 && layer.touches == 0);
+        let choices = quiet.map(|layer| ((layer.awake_ns - layer.bytes * slope).max(0.0), 1.0)).collect();
         let choice_ns = if few { 0.0 } else { weighted_median(choices).unwrap_or(0.0) };
         let beyond = |&(bytes, ns): &(f64, f64)| (ns - bytes * slope).max(0.0);
         let touch_ns = trimmed_mean(within.iter().map(beyond).collect()).unwrap_or(line.intercept);
@@ -113,8 +110,34 @@ fn woken(recording: &Recording, touches: &[Touched], passed: &[Option<Passed>], 
     all
 }
 
-/// From each choice to the next one of the same cycle, where no thread touched anything: bytes and nanoseconds.
-fn layers(recording: &Recording, uses: &[Vec<Use>], starts: &[Start], lead: usize) -> Vec<(f64, f64)> {
+/// From one router's choice to the next: a layer.
+#[derive(Debug, Clone, Copy)]
+struct LayerTime {
+    /// Bytes that are computed with.
+    bytes: f64,
+    /// Blocks that were put into the view meanwhile.
+    blocks: u32,
+    /// Touches.
+    touches: usize,
+    /// Time in which no thread slept.
+    awake_ns: f64,
+}
+
+impl LayerTime {
+    /// What the threads compute with when nothing comes in, as even a log shows it in whose every layer something does:
+    /// the start of a line through the awake times over the blocks that came. Its slope, what a block costs besides its
+    /// read, is the pager's work and that of the threads that wait for it.
+    fn ns_per_byte(layers: &[LayerTime]) -> f64 {
+        let points: Vec<(f64, f64)> = layers.iter().map(|layer| (f64::from(layer.blocks), layer.awake_ns)).collect();
+        // At least half of all lie on that line or above it.
+        let most = weighted_median(points.iter().map(|point| (point.1, 1.0)).collect()).unwrap_or(0.0);
+        let bytes: f64 = layers.iter().map(|layer| layer.bytes).sum();
+        Line::through(&points, 0.0, most).intercept * layers.len() as f64 / bytes.max(1.0)
+    }
+}
+
+/// From each choice to the next one of the same cycle.
+fn layers(recording: &Recording, uses: &[Vec<Use>], starts: &[Start], lead: usize) -> Vec<LayerTime> {
     let mut all = Vec::new();
     for (used, ends) in uses.iter().zip(starts.windows(2)).skip(lead) {
         // Bytes before each choice.
@@ -131,10 +154,16 @@ fn layers(recording: &Recording, uses: &[Vec<Use>], starts: &[Start], lead: usiz
         if before.len() != choices.len() {
             continue;
         }
-        let pairs = choices.windows(2).zip(before.windows(2));
-        let quiet = pairs.filter(|(choices, _)| choices[0].touches == choices[1].touches);
-        all.extend(quiet.map(|(choices, before)| {
-            ((before[1] - before[0]).max(1) as f64, (choices[1].at_ns - choices[0].at_ns) as f64)
+        all.extend(choices.windows(2).zip(before.windows(2)).map(|(choices, before)| {
+            let [from, to] = [&choices[0], &choices[1]];
+            let touches = &recording.touches[from.touches..to.touches];
+            let asleep_ns = waits::asleep_ns(touches, to.at_ns);
+            LayerTime {
+                bytes: (before[1] - before[0]).max(1) as f64,
+                blocks: from.installed,
+                touches: touches.len(),
+                awake_ns: (to.at_ns - from.at_ns).saturating_sub(asleep_ns) as f64,
+            }
         }));
     }
     all

@@ -47,6 +47,10 @@ pub struct Choice {
     pub layer: u32,
     /// The experts, as often as they were chosen.
     pub experts: Vec<u32>,
+    /// What was then expected of a router that chooses later: layer and expert, the likeliest first.
+    pub guessed: Vec<(u32, u32)>,
+    /// Blocks that were put into the view between it and the next choice.
+    pub installed: u32,
     /// Token in the batch that the last of them is for, and where in `experts` its own begin.
     token: u32,
     from: usize,
@@ -257,7 +261,15 @@ impl Reading {
                 };
                 match choices.last_mut().filter(goes_on) {
                     Some(last) => last.push(token, expert),
-                    None => choices.push(Choice { at_ns, touches, layer, experts: vec![expert], token, from: 0 }),
+                    None => {
+                        let (experts, guessed) = (vec![expert], Vec::new());
+                        choices.push(Choice { at_ns, touches, layer, experts, guessed, installed: 0, token, from: 0 });
+                    }
+                }
+            }
+            Event::Guessed { layer, expert, by: _ } => {
+                if let Some(last) = self.recording.choices.last_mut() {
+                    last.guessed.push((layer, expert));
                 }
             }
             Event::Read { read, .. } => {
@@ -268,14 +280,19 @@ impl Reading {
                     self.recording.reads.push(Span { start_ns, end_ns: at_ns, bytes });
                 }
             }
-            Event::Install { block } => self.changes.extend(self.ids(block).map(|ids| (ids, true))),
+            Event::Install { block } => {
+                self.changes.extend(self.ids(block).map(|ids| (ids, true)));
+                if let Some(last) = self.recording.choices.last_mut() {
+                    last.installed += 1;
+                }
+            }
             Event::Evict { block, .. } => self.changes.extend(self.ids(block).map(|ids| (ids, false))),
             Event::Unmapped { view } => {
                 let unmapped = self.recording.parts.iter().rposition(|part| part.view.number == view);
                 self.mapped.retain(|&number| Some(number) != unmapped);
             }
             Event::Lost { records } => self.recording.lost += records,
-            Event::Rearm { .. } | Event::Budget { .. } | Event::Cycle { .. } | Event::Guessed { .. } => {}
+            Event::Rearm { .. } | Event::Budget { .. } | Event::Cycle { .. } => {}
         }
     }
 }

@@ -11,14 +11,14 @@ use crate::pager::blocks::Layout;
 use crate::pager::pieces;
 use crate::policy::{BlockId, BlockTable, Demand, Learned, Policy, Readahead};
 use crate::sim::{Drive, Engine, Foretold, Scenario, Step, Totals, Work};
-use crate::trace::{Event, Item, Record, Tensor, View};
+use crate::trace::{Event, Foreteller, Item, Record, Tensor, View};
 
 const FRAME: u64 = 2 << 20;
 const WAKE_NS: u64 = 12_000;
 const PROCESSORS: usize = 4;
 
 fn drive() -> Drive {
-    Drive { bytes_per_s: 800e6, latency_ns: 150_000, queue_depth: 16 }
+    Drive { bytes_per_s: 800e6, latency_ns: 150_000, queue_depth: 16, limit_bytes_per_s: None }
 }
 
 /// A tensor of a file; its role is `role`'s word.
@@ -279,7 +279,8 @@ fn report() -> report::Report {
     });
     assert_eq!((done.len(), ticks.into_inner()), (24, 24));
     let header = crate::trace::Header { strategy: "learned".into(), ..Default::default() };
-    let recorded = report::Recorded::new("run.log".into(), &header, &workload, drive::measured(&recording.reads), 7);
+    let recorded =
+        report::Recorded::new("run.log".into(), &header, &workload, drive::measured(&recording.reads, None), 7);
     report::Report::new(recorded, done)
 }
 

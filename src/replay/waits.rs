@@ -34,6 +34,17 @@ pub fn staged(touches: &[Touched]) -> impl Iterator<Item = (usize, u64)> + '_ {
     })
 }
 
+/// The time until `end_ns` in which a thread sleeps, in nanoseconds.
+pub fn asleep_ns(touches: &[Touched], end_ns: u64) -> u64 {
+    let (mut woken_ns, mut asleep_ns) = (0, 0);
+    for touch in touches {
+        let until_ns = touch.woken_ns.min(end_ns);
+        asleep_ns += until_ns.saturating_sub(touch.at_ns.max(woken_ns));
+        woken_ns = woken_ns.max(until_ns);
+    }
+    asleep_ns
+}
+
 /// The time in which no thread sleeps, in nanoseconds.
 pub fn awake_ns(touches: &[Touched]) -> u64 {
     let mut woken_ns = 0;

@@ -6,6 +6,7 @@ use super::bottleneck::Bottleneck;
 use super::cycles::{Breakdown, Cycles};
 use super::distribution::Counter;
 use super::experts::{Experts, Passes};
+use super::guesses::Guesses;
 use super::heat::{self, Usage};
 use super::laps::Laps;
 use super::requests::Requests;
@@ -16,7 +17,7 @@ use super::timeline::Timeline;
 use super::touches::Touches;
 use super::{Log, Point, Report, Sleeps, uniformity};
 use crate::policy::{BlockId, Touch};
-use crate::trace::{Event, Header, Item, Record};
+use crate::trace::{Event, Header, Item, Record, Why};
 
 /// Points of a time series.
 const POINTS: usize = 300;
@@ -39,6 +40,7 @@ pub struct Analysis {
     reuse: Reuse,
     by_touch: Experts,
     by_router: Experts,
+    guesses: Guesses,
     passes: Passes,
     addresses: Addresses,
     usage: Usage,
@@ -145,6 +147,10 @@ impl Analysis {
                 if let Some(place) = self.blocks.find(block) {
                     self.usage.read_bytes[place as usize] += u64::from(len);
                     self.addresses.mark(now, self.blocks.address(place, start), Mark::Read);
+                    let place = self.blocks.place(place);
+                    if let (Some(layer), Some(expert), Why::Readahead) = (place.layer, place.expert, why) {
+                        self.guesses.read(layer, expert, len.into());
+                    }
                 }
             }
             Event::ReadEnd { read, result } => {
@@ -164,14 +170,17 @@ impl Analysis {
             Event::Routed { layer, token, expert } => {
                 let pass = self.passes.at(layer, token, self.cycle);
                 self.by_router.used((pass, token), layer, expert, self.blocks.experts());
+                self.guesses.routed(layer, expert);
             }
+            Event::Guessed { layer, expert, by } => self.guesses.guessed(by, layer, expert),
             // See `item`.
-            Event::Cycle { .. } | Event::Unmapped { .. } | Event::Guessed { .. } => {}
+            Event::Cycle { .. } | Event::Unmapped { .. } => {}
             Event::Lost { records } => {
                 self.lost = self.lost.saturating_add(records);
                 // Who woke and what was read is among them.
                 self.sleepers.clear();
                 self.requests.clear();
+                self.guesses.clear();
             }
         }
     }
@@ -275,6 +284,7 @@ impl Analysis {
             miss_ratios,
             pager,
             experts: self.by_router.finish("router").or_else(|| self.by_touch.finish("touches")),
+            guesses: self.guesses.finish(),
             expert_layers: self.blocks.told(),
             drive,
         }

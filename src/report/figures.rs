@@ -276,6 +276,16 @@ fn experts(report: &Report, add: Add) {
         below,
         "hits of as many guesses, by counts of co-occurrence so far",
     );
+    for guesses in &report.guesses {
+        let mut add = |name: &str, value, how| add(how::EXPERTS, &format!("{}: {name}", guesses.by), value, how);
+        add("foretold", guesses.foretold.to_string(), "experts that the pager expected of a router which then chose");
+        add("precision", percent(guesses.precision), "chosen ones among the foretold");
+        add("recall", percent(guesses.recall), "foretold ones among all experts that those routers chose");
+        let text =
+            "bytes asked for of foretold experts before the router chose / those of experts that it did not choose";
+        let bytes = format!("{} / {}", size(guesses.read_bytes as f64), size(guesses.unused_bytes as f64));
+        add("read / for nothing", bytes, text);
+    }
 }
 
 /// The figures of several logs beside each other.

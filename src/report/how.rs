@@ -34,7 +34,7 @@ pub const SECTIONS: [(&str, &str); 9] = [
         EXPERTS,
         "from the router's choices where the log has them, else from the touches of blocks that lie wholly inside one \
          expert's slice, in each cycle but the first three (load, warm-up, prompt), which leaves out slices that stayed \
-         in the view; what the router itself could foretell is not in a log",
+         in the view; gate and co-occurrence are what the pager itself expected of routers (logs from version 2 on)",
     ),
 ];
 

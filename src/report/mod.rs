@@ -15,6 +15,7 @@ mod cycles;
 mod distribution;
 mod experts;
 mod figures;
+mod guesses;
 mod heat;
 mod how;
 pub(crate) mod html;
@@ -112,6 +113,8 @@ pub struct Report {
     pub pager: Option<Point>,
     /// Mixture of experts.
     pub experts: Option<experts::ExpertUse>,
+    /// What the pager expected of routers, by who foretold it.
+    pub guesses: Vec<guesses::GuessUse>,
     /// In which layers touches tell the experts.
     pub expert_layers: told::Told,
     /// Layer by role.

@@ -7,7 +7,7 @@ mod experts;
 
 use super::*;
 use crate::policy::{Block, Role, Touch};
-use crate::trace::{Event, Item, Record, Tensor, View, Why};
+use crate::trace::{Event, Foreteller, Item, Record, Tensor, View, Why};
 
 const BLOCK: u64 = 1 << 20;
 

@@ -2,6 +2,7 @@
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap, VecDeque};
+use std::sync::Arc;
 
 use crate::pager::{drives, tuner};
 use crate::policy::{BlockId, BlockTable, Need, Placement, Policy, State, Touch};
@@ -44,6 +45,8 @@ pub struct Engine<'a> {
     place: Vec<usize>,
     slept_at: Vec<Option<u64>>,
     waiting: HashMap<BlockId, Vec<usize>>,
+    /// What the policy has not been told yet of the next router's choice.
+    guess: Arc<[BlockId]>,
     /// Demand reads that have no frame yet.
     starved: VecDeque<BlockId>,
     /// When the pager's thread is through with what it has been given.
@@ -81,6 +84,7 @@ impl<'a> Engine<'a> {
             place: vec![0; threads],
             slept_at: vec![None; threads],
             waiting: HashMap::new(),
+            guess: Arc::default(),
             starved: VecDeque::new(),
             pager_ns: 0,
             stolen_ns: vec![0; threads],
@@ -235,6 +239,9 @@ impl<'a> Engine<'a> {
         for &id in foretold.routed.iter() {
             self.policy.routed(&self.table, id, 1.0);
         }
+        if !foretold.routed.is_empty() {
+            self.guess = foretold.guessed.clone();
+        }
     }
 
     fn hint(&mut self, thread: usize, id: BlockId) {
@@ -277,7 +284,9 @@ impl<'a> Engine<'a> {
 
     fn read_ahead(&mut self) -> Result<(), SimError> {
         while self.has_room_in_flight() {
-            let Some(id) = self.policy.next_read(&self.table, self.in_flight) else { break };
+            let Some(id) = self.policy.next_read(&self.table, self.in_flight) else {
+                if self.guess() { continue } else { break }
+            };
             if self.table.state(id) != State::Absent {
                 return Err(SimError::Contract(format!("read of {id}, which is {:?}", self.table.state(id))));
             }
@@ -288,6 +297,15 @@ impl<'a> Engine<'a> {
             self.start(id);
         }
         Ok(())
+    }
+
+    /// Tells the policy what the next router will probably choose; false when nothing new is known.
+    fn guess(&mut self) -> bool {
+        let blocks = std::mem::take(&mut self.guess);
+        if !blocks.is_empty() {
+            self.policy.guessed(&blocks);
+        }
+        !blocks.is_empty()
     }
 
     fn has_room_in_flight(&self) -> bool {

@@ -31,9 +31,16 @@ pub struct Step {
 pub struct Foretold {
     /// Blocks that a router has chosen before the step begins, in the order in which they will be read.
     pub routed: Arc<[BlockId]>,
+    /// Blocks that the next router will probably choose, the likeliest first: the policy is told once nothing certain is
+    /// left to read, unless the next router has chosen by then.
+    pub guessed: Arc<[BlockId]>,
     /// Blocks that the policy is hinted at when the step's block reports its touch.
     pub companions: Arc<[BlockId]>,
 }
+
+/// How long a control group's limit saves up what is not read: a slice of the kernel's (`throtl_slice` in
+/// `block/blk-throttle.c`).
+const SLICE_NS: u64 = 100_000_000;
 
 /// A drive: requests are served one after the other at full bandwidth, each after a latency.
 #[derive(Debug, Clone, Copy, PartialEq, serde::Serialize)]
@@ -45,19 +52,40 @@ pub struct Drive {
     /// Readaheads in flight at most: blocks of 2 MiB, or as many bytes of smaller ones, but not more than
     /// four for each, as the pager counts.
     pub queue_depth: u32,
+    /// What a control group holds the drive to on average, in bytes per second: what was not read in the last tenth of a
+    /// second may be read at once.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub limit_bytes_per_s: Option<f64>,
+}
+
+impl Drive {
+    /// The rate that it keeps up, in bytes per second.
+    pub fn sustained_bytes_per_s(&self) -> f64 {
+        self.limit_bytes_per_s.map_or(self.bytes_per_s, |limit| limit.min(self.bytes_per_s))
+    }
 }
 
 /// The drive's queue: requests in the order in which they were asked for.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Server {
     free_ns: u64,
+    /// When the limit will have allowed all that was asked for.
+    allowed_ns: u64,
 }
 
 impl Server {
+    /// When a limit of so many bytes per second lets a read of `bytes` through that is asked for at `now_ns`.
+    pub fn begins_ns(&mut self, limit_bytes_per_s: f64, now_ns: u64, bytes: u64) -> u64 {
+        let saved_ns = self.allowed_ns.max(now_ns.saturating_sub(SLICE_NS));
+        self.allowed_ns = saved_ns + (bytes as f64 / limit_bytes_per_s * 1e9) as u64;
+        now_ns.max(self.allowed_ns)
+    }
+
     /// When a read of `bytes` that is asked for at `now_ns` ends.
     pub fn ends_ns(&mut self, drive: &Drive, now_ns: u64, bytes: u64) -> u64 {
-        let transfer_ns = (bytes as f64 / drive.bytes_per_s * 1e9) as u64;
-        self.free_ns = (now_ns + drive.latency_ns).max(self.free_ns) + transfer_ns;
+        let at = |bytes_per_s: f64| (bytes as f64 / bytes_per_s * 1e9) as u64;
+        let begin_ns = drive.limit_bytes_per_s.map_or(now_ns, |limit| self.begins_ns(limit, now_ns, bytes));
+        self.free_ns = (begin_ns + drive.latency_ns).max(self.free_ns) + at(drive.bytes_per_s);
         self.free_ns
     }
 }
@@ -162,7 +190,7 @@ pub fn run_cut(
 /// `compute_ns` is the sum of the steps divided by the threads, `bytes_min` what
 /// [`min_bytes`] says.
 pub fn roofline_ns(compute_ns: u64, bytes_min: u64, drive: &Drive) -> u64 {
-    compute_ns.max((bytes_min as f64 / drive.bytes_per_s * 1e9) as u64)
+    compute_ns.max((bytes_min as f64 / drive.sustained_bytes_per_s() * 1e9) as u64)
 }
 
 #[cfg(test)]

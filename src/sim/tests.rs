@@ -14,7 +14,7 @@ pub(super) fn cyclic_table(count: usize, budget_frames: u64) -> BlockTable {
 
 /// A drive of 800 MB/s, as in the reference runs.
 pub(super) fn drive() -> Drive {
-    Drive { bytes_per_s: 800e6, latency_ns: 150_000, queue_depth: 16 }
+    Drive { bytes_per_s: 800e6, latency_ns: 150_000, queue_depth: 16, limit_bytes_per_s: None }
 }
 
 pub(super) fn cycles(order: &[BlockId], count: usize, compute_ns: u64) -> Vec<Step> {
@@ -196,4 +196,17 @@ fn rows_and_experts_do_not_eat_the_window() {
     let last = totals[19].since(&totals[18]);
     // 241 random slices and one row are demand reads; the order never is.
     assert!(last.demand <= 245, "{last:?}");
+}
+
+#[test]
+fn a_limited_drive_spends_what_it_has_saved() {
+    let limited = Drive { bytes_per_s: 4e9, latency_ns: 0, queue_depth: 16, limit_bytes_per_s: Some(1e9) };
+    let mut server = Server::default();
+    // After a second of rest: what the limit allows in a tenth of one comes at the drive's own rate.
+    let ends: Vec<u64> = (0..10).map(|_| server.ends_ns(&limited, 1_000_000_000, 20_000_000) / 1_000_000).collect();
+    assert_eq!(ends, [1005, 1010, 1015, 1020, 1025, 1030, 1045, 1065, 1085, 1105]);
+    let unlimited = Drive { limit_bytes_per_s: None, ..limited };
+    assert_eq!(server.ends_ns(&unlimited, 1_105_000_000, 20_000_000), 1_110_000_000);
+    assert_eq!((limited.sustained_bytes_per_s(), unlimited.sustained_bytes_per_s()), (1e9, 4e9));
+    assert_eq!(roofline_ns(0, 1_000_000_000, &limited), 1_000_000_000);
 }

@@ -21,6 +21,16 @@ pub enum Foreteller {
     CoOccurrence,
 }
 
+impl Foreteller {
+    /// Its name in tables: `gate` or `co-occurrence`.
+    pub fn word(self) -> &'static str {
+        match self {
+            Foreteller::Gate => "gate",
+            Foreteller::CoOccurrence => "co-occurrence",
+        }
+    }
+}
+
 /// What happened. Blocks are numbered as in the [`View`]s: block `first_block + i` is the view's block
 /// `i`. A number may be used again once its view is unmapped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -216,3 +216,55 @@ fn a_log_of_whole_cells_is_replayed_on_slices() {
             .all(|cycle| { (0..DENSE).all(|block| cycle.steps.iter().any(|step| step.block == block)) })
     );
 }
+
+/// With what the next router will choose foretold after each choice but the last one of a cycle.
+fn foretold(program: &Program, log: Vec<Item>) -> Vec<Item> {
+    let (mut all, mut choice) = (Vec::new(), 0);
+    let layer_of = |item: &Item| match item {
+        Item::Record(Record { event: Event::Routed { layer, .. }, at_ns }) => Some((*layer, *at_ns)),
+        _ => None,
+    };
+    let mut log = log.into_iter().peekable();
+    while let Some(item) = log.next() {
+        let chosen = layer_of(&item);
+        all.push(item);
+        let Some((layer, at_ns)) = chosen.filter(|_| log.peek().and_then(layer_of) != chosen) else { continue };
+        choice += 1;
+        if let Some((next, experts)) = program.choices.get(choice).filter(|(next, _)| *next > layer) {
+            let guessed = |&expert: &u32| Event::Guessed { layer: *next, expert, by: Foreteller::Gate };
+            all.extend(experts.iter().map(guessed).map(|event| Item::Record(Record { at_ns, event })));
+        }
+    }
+    all
+}
+
+#[test]
+fn what_was_foretold_is_read_while_the_layer_before_is_computed() {
+    let program = mixture(12, eight);
+    // All that is dense stays, and the drive rests meanwhile.
+    let budget = program.bytes() * 9 / 10;
+    let (_, log) = program.run(&mut Learned::led_by_routers(), budget, 1);
+    let [unguessed, guessed] =
+        [log.clone(), foretold(&program, log)].map(|log| Workload::new(&read(log), 2, PROCESSORS).unwrap());
+    for (without, with) in unguessed.cycles.iter().zip(&guessed.cycles) {
+        assert_eq!(without.steps, with.steps);
+        assert!(without.foretold.iter().all(|foretold| foretold.guessed.is_empty()));
+        let told: Vec<&Foretold> = with.foretold.iter().filter(|foretold| !foretold.routed.is_empty()).collect();
+        for pair in told.windows(2) {
+            let [mut guess, mut choice] = [pair[0].guessed.to_vec(), pair[1].routed.to_vec()];
+            guess.sort_unstable();
+            choice.sort_unstable();
+            guess.dedup();
+            assert!(!choice.is_empty());
+            assert_eq!(guess, choice);
+        }
+        assert!(told.last().unwrap().guessed.is_empty());
+    }
+    let [late, early] = [&unguessed, &guessed].map(|workload| replayed(workload, Contender::Experts, budget));
+    assert!(
+        early.cycle_ms < late.cycle_ms && early.stall_share < late.stall_share,
+        "{} ms, {} ms without guesses",
+        early.cycle_ms,
+        late.cycle_ms
+    );
+}

@@ -54,6 +54,54 @@ fn an_expert_that_shares_a_block_is_not_used_by_its_neighbour() {
 }
 
 #[test]
+fn guesses_are_held_against_what_was_chosen() {
+    let mut log = Maker::new(experts(3, BLOCK));
+    let routed = |layer, expert| Event::Routed { layer, token: 0, expert };
+    let guessed = |layer, expert, by| Event::Guessed { layer, expert, by };
+    let read = |read, layer: u32, expert: u32, why| {
+        let block = 8 * layer + expert;
+        Event::Read { read, block, start: 0, len: BLOCK as u32, source: 0, why }
+    };
+    for event in [
+        guessed(0, 1, Foreteller::Gate),
+        // Another router chooses: nobody knows any more what became of it.
+        routed(2, 1),
+        routed(0, 1),
+        routed(0, 4),
+        guessed(1, 1, Foreteller::Gate),
+        guessed(1, 2, Foreteller::Gate),
+        guessed(1, 3, Foreteller::CoOccurrence),
+        read(0, 1, 1, Why::Readahead),
+        read(1, 1, 2, Why::Readahead),
+        // A thread's own read, one of another layer, one of an expert that nobody expects.
+        read(2, 1, 2, Why::Demand),
+        read(3, 2, 2, Why::Readahead),
+        read(4, 1, 5, Why::Readahead),
+        routed(1, 1),
+        // Too late for a guess.
+        read(5, 1, 2, Why::Readahead),
+        routed(1, 4),
+        guessed(2, 6, Foreteller::Gate),
+        routed(2, 6),
+        routed(2, 7),
+        routed(2, 5),
+        routed(2, 0),
+        guessed(0, 1, Foreteller::Gate),
+    ] {
+        log.push(event);
+    }
+    let report = log.report(learned());
+    let [gate, together] = report.guesses.as_slice() else { panic!("{:?}", report.guesses) };
+    assert_eq!((gate.by, gate.foretold, gate.precision, gate.recall), ("gate", 3, 2.0 / 3.0, 2.0 / 6.0));
+    assert_eq!((gate.read_bytes, gate.unused_bytes), (2 * BLOCK, BLOCK));
+    assert_eq!((together.by, together.foretold, together.precision, together.recall), ("co-occurrence", 1, 0.0, 0.0));
+    let text = terminal(&[report], &["log".to_owned()], 200);
+    for told in ["gate: precision", "66.7 %", "gate: recall", "33.3 %", "co-occurrence: foretold"] {
+        assert!(text.contains(told), "{told}\n{text}");
+    }
+}
+
+#[test]
 fn nothing_is_said_of_experts_without_a_block_of_their_own() {
     // Slices of one and a quarter blocks: half of them have no whole block.
     let report = log_of(2, 5 * BLOCK / 4, &[1, 4]);

@@ -192,7 +192,7 @@ fn s3_fifo_is_better_than_lru_where_much_is_used_once() {
 #[test]
 fn a_miss_costs_latency_transfer_and_computation() {
     // 1 MB at 1 GB/s: 1 ms; latency 0.2 ms; computation 0.5 ms.
-    let drive = Drive { bytes_per_s: 1e9, latency_ns: 200_000, queue_depth: 1 };
+    let drive = Drive { bytes_per_s: 1e9, latency_ns: 200_000, queue_depth: 1, limit_bytes_per_s: None };
     let steps: Vec<Step> = (0..4).map(|block| Step { block, compute_ns: 500_000 }).collect();
     let reads = Reads { drive, readahead_bytes: None };
     let table = table(4, 1_000_000);
