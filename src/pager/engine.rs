@@ -247,14 +247,14 @@ impl Engine {
         std::mem::forget(self);
     }
 
-    /// Waits for something to happen and serves faults and completions; starts no reads.
+    /// Waits for something to happen and serves faults and completions; starts no reads, since blocks are closing.
     fn step(&mut self) -> io::Result<()> {
         self.wait()?;
         let faults = self.read_faults()?;
         self.serve(faults)
     }
 
-    /// Waits for something to happen and serves completions.
+    /// Waits for something to happen and serves completions, between which reads are started.
     fn wait(&mut self) -> io::Result<()> {
         let until_look = || Duration::from_nanos(self.adjusts_at_ns.saturating_sub(self.meter.now_ns()));
         let limit = self.governor.as_ref().map(|_| until_look().max(Duration::from_millis(1)));
@@ -271,6 +271,11 @@ impl Engine {
         while let Some(event) = self.events.pop() {
             if let Event::Done { token, result } = event {
                 self.read_ended(token, result)?;
+                // To put a burst of blocks into place takes as long as several reads: the queue would run dry meanwhile, and
+                // threads would get to what waits outside of it.
+                if !self.events.is_empty() && self.closing.is_none() {
+                    self.pump()?;
+                }
             }
         }
         Ok(())

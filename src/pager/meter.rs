@@ -268,3 +268,7 @@ fn thread_cpu_s() -> f64 {
     let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
     time.tv_sec as f64 + time.tv_nsec as f64 / 1e9
 }
+
+#[cfg(test)]
+#[path = "meter_tests.rs"]
+mod tests;
