@@ -5,7 +5,7 @@ use super::State;
 use super::cycle::Cycle;
 use super::experts::Experts;
 use super::window::Class;
-use super::{BlockId, BlockTable, Need};
+use super::{BlockId, BlockTable, Need, Role};
 
 /// Blocks at the new end of the tensor in use that are evicted only when nothing else is left.
 const IN_USE_KEPT: usize = 4;
@@ -21,6 +21,22 @@ impl Cycle {
         }
         self.release(table, victim?);
         victim
+    }
+
+    /// A block that gives its memory to the chosen expert `wanted`, which would have to wait longer for fresh memory than
+    /// for its read: an expert that is no warmer, and not of the same layer, whose experts are about to be touched.
+    pub fn exchange(&mut self, table: &BlockTable, wanted: BlockId) -> Option<BlockId> {
+        if table.is_ready(wanted) || !self.experts.is_heard() {
+            return None;
+        }
+        let Role::Expert { layer } = table.block(wanted).role else { return None };
+        let victim = self.experts.coldest(table, Some(wanted)).filter(|&id| {
+            table.block(id).role != Role::Expert { layer }
+                && table.block(id).frame_bytes >= table.block(wanted).frame_bytes
+                && self.experts.is_no_warmer(id, wanted)
+        })?;
+        self.release(table, victim);
+        Some(victim)
     }
 
     /// An evictable block of an account that holds more than its part; `pick` chooses one of the experts.

@@ -241,6 +241,11 @@ impl Experts {
         alike.or_else(|| self.sample(table).take(SAMPLE).min_by(colder)).or_else(|| self.evictable_edge(table))
     }
 
+    /// Whether `id` has had no more uses than `other`, old ones counting less.
+    pub fn is_no_warmer(&self, id: BlockId, other: BlockId) -> bool {
+        self.warmth(id) <= self.warmth(other)
+    }
+
     /// All that may be evicted and are none of the newest, from anywhere on.
     fn sample(&self, table: &BlockTable) -> impl Iterator<Item = BlockId> {
         let start = self.anywhere().checked_rem(self.at.len()).unwrap_or(0);

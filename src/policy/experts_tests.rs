@@ -8,6 +8,8 @@ const SLICE: u32 = 64 << 10;
 const FRAME: u32 = 2 << 20;
 const DENSE: u32 = 40;
 const SLICES: u32 = 600;
+/// Slices of a layer.
+const LAYER: u32 = 300;
 
 /// Dense blocks, behind them slices with an edge between each two.
 fn table(budget_slices: u32) -> BlockTable {
@@ -19,9 +21,10 @@ fn table(budget_slices: u32) -> BlockTable {
     };
     (0..DENSE).for_each(|_| add(FRAME, Role::Cyclic));
     for slice in 0..SLICES {
-        add(SLICE, Role::Expert { layer: 0 });
+        let role = Role::Expert { layer: slice / LAYER };
+        add(SLICE, role);
         if slice + 1 < SLICES {
-            add(EDGE_BYTES, Role::Expert { layer: 0 });
+            add(EDGE_BYTES, role);
         }
     }
     let mut table = BlockTable::default();
@@ -285,4 +288,43 @@ fn only_what_is_chosen_has_memory_made_for_it() {
     table.set_ready(Some(0));
     table.set_budget(table.held_bytes());
     assert!(table.is_ready(missing));
+}
+
+#[test]
+fn a_chosen_expert_takes_the_memory_of_a_colder_one_of_another_layer() {
+    let mut table = table(500);
+    let mut policy = Learned::led_by_routers();
+    policy.mapped(&table, 0..table.len() as BlockId, &(0..DENSE).collect::<Vec<_>>());
+    touch(&mut table, &mut policy, 0);
+    let choose = |table: &mut BlockTable, policy: &mut Learned, number: u32, share: f64| {
+        policy.routed(table, slice(number), share);
+        read_all(table, policy);
+    };
+    // Cold ones of the first layer, warm ones of the second, and then what is in use.
+    (0..10).for_each(|number| choose(&mut table, &mut policy, number, 0.1));
+    for number in (LAYER..LAYER + 10).chain(LAYER + 20..LAYER + 40) {
+        choose(&mut table, &mut policy, number, 1.0);
+    }
+    let is_cold = |id: BlockId| (slice(0)..=slice(9)).contains(&id);
+    let [other_layer, own_layer] = [slice(LAYER + 15), slice(15)];
+    for id in [other_layer, own_layer] {
+        policy.routed(&table, id, 1.0);
+        assert_eq!(policy.exchange(&table, id), None, "memory comes as fast as reads do");
+    }
+    table.set_ready(Some(0));
+    let victim = policy.exchange(&table, other_layer).expect("it is chosen, and has no memory");
+    assert!(is_cold(victim), "{victim}");
+    table.set_state(victim, State::Absent);
+    assert_eq!(policy.exchange(&table, DENSE - 1), None, "the dense part is needed in every cycle");
+    // Of its own layer none, of the other one none that is warmer.
+    let hot = slice(LAYER + 16);
+    policy.routed(&table, slice(16), 0.05);
+    for wanted in [own_layer, slice(16)] {
+        let victim = policy.exchange(&table, wanted);
+        assert!(victim.is_none_or(|id| id >= slice(LAYER)), "{victim:?} of its own layer");
+    }
+    assert_eq!(policy.exchange(&table, slice(16)), None);
+    policy.routed(&table, hot, 1.0);
+    table.set_ready(Some(u64::from(SLICE)));
+    assert_eq!(policy.exchange(&table, hot), None, "there is memory for it");
 }

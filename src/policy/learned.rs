@@ -245,6 +245,10 @@ impl Policy for Learned {
         self.cycle.victim(table, wanted, need)
     }
 
+    fn exchange(&mut self, table: &BlockTable, wanted: BlockId) -> Option<BlockId> {
+        self.cycle.exchange(table, wanted)
+    }
+
     fn cycles(&self) -> u64 {
         self.cycle.ended
     }

@@ -204,6 +204,13 @@ pub trait Policy: Send {
     /// there is room. A block with [`BlockTable::is_waited_for`] may not be named.
     fn victim(&mut self, table: &BlockTable, wanted: Option<BlockId>, need: Need) -> Option<BlockId>;
 
+    /// A block to evict although there is room for `wanted`: to take its memory, where fresh memory takes longer than a
+    /// read ([`BlockTable::is_ready`]). Asked before each read.
+    fn exchange(&mut self, table: &BlockTable, wanted: BlockId) -> Option<BlockId> {
+        let _ = (table, wanted);
+        None
+    }
+
     /// Cycles of the first model that have ended, where the policy can tell.
     fn cycles(&self) -> u64 {
         0

@@ -147,7 +147,7 @@ fn bad_values_are_warnings_and_defaults() {
 #[test]
 fn no_memory_for_frames_means_a_smaller_pool() {
     let program = compile("no_room", false);
-    // The pager has at most 16 MiB more than what it has read.
+    // The pager has at most a quarter of its budget more than what it has read.
     let (model, budget) = (model_of(96 << 20), [("GGPAGER_BUDGET", "80M")]);
     for setting in &PAGED[..3] {
         for (before, enough) in [(48 << 20, true), (0, false), (8 << 20, false)] {

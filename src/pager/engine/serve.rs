@@ -129,12 +129,18 @@ impl Engine {
         self.drives.choose(&self.view_of(id).sources, bytes, urgency, self.meter.now_ns())
     }
 
-    /// Evicts until a frame for `wanted` fits (or until the budget is kept); false when the policy
-    /// names no victim.
+    /// Evicts until a frame for `wanted` fits (or until the budget is kept), and what gives its memory to it; false when
+    /// the policy names no victim.
     pub(super) fn make_room(&mut self, wanted: Option<BlockId>, need: Need) -> bool {
         while !self.table.has_room_for(wanted) {
             let Some(victim) = self.policy.victim(&self.table, wanted, need) else { return false };
             self.evict(victim);
+        }
+        if let Some(id) = wanted {
+            self.table.set_ready(self.fill.ready_bytes());
+            if let Some(victim) = self.policy.exchange(&self.table, id) {
+                self.evict(victim);
+            }
         }
         true
     }
