@@ -6,9 +6,9 @@
 //! so far: *co-occurrence* (published recall: 29 %). Either is known a layer early, while the drive rests because the
 //! present layer is computed. A foretold expert is a *guess*; what is read for it and not chosen is wasted.
 //!
-//! A wasted byte costs at most the time of its read, for which a certain read had to wait, and a used byte
-//! saves that much. So guesses are read while they are right more often than wrong ([`Trust`]), for each
-//! foreteller on its own.
+//! A used byte comes some moments earlier than it would have come anyway; a wasted one takes a part of the drive, of the
+//! pager's time and of the memory. So guesses are read while at least three bytes of four are used ([`Trust`]), for
+//! each foreteller on its own.
 
 mod co_occurrence;
 mod gate;
