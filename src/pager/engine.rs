@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::Receiver;
 
+use super::busy::Busy;
 use super::command::Command;
 use super::drives::{self, Drives};
 use super::fill::{self, Fill, Frame};
@@ -95,6 +96,7 @@ pub struct Engine {
     publisher: Publisher,
     trace: Tracer,
     lookahead: Lookahead,
+    busy: Busy,
     /// The policy reads what routers choose.
     listens: bool,
     warned: Warned,
@@ -166,6 +168,7 @@ impl Engine {
             meter,
             trace: Tracer::new(&settings),
             lookahead: Lookahead::default(),
+            busy: Busy::default(),
             listens: policy::listens(settings.strategy),
             publisher: Publisher::new(setup.board, settings.runtime_folder),
             warned: Warned::default(),

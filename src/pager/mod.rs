@@ -8,6 +8,7 @@
 //! faults, and [`load`] serves models that fit. [`lookahead`] foretells what routers will choose.
 
 pub mod blocks;
+mod busy;
 mod cells;
 pub mod command;
 pub mod drives;

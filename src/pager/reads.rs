@@ -21,6 +21,8 @@ pub struct Record {
     pub failed: bool,
     /// Why.
     pub why: Why,
+    /// It was neither guessed nor read because there was nothing better to do.
+    pub wanted: bool,
     /// When it was started, in nanoseconds.
     pub started_ns: u64,
 }

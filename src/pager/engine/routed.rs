@@ -4,9 +4,13 @@
 use super::Engine;
 use crate::pager::command::Choice;
 use crate::pager::lookahead::Foretold;
+use crate::pager::origins::Origin;
 use crate::pager::view::View;
 use crate::policy::{BlockId, Role, State, Touch};
 use crate::trace::Why;
+
+/// Nothing is guessed while the drives have something wanted to do for more than this share of the time.
+const BUSY_MAX: f64 = 0.75;
 
 impl Engine {
     /// A router has chosen.
@@ -46,15 +50,18 @@ impl Engine {
         }
     }
 
-    /// The read of block `id` begins for `why`.
-    pub(super) fn account_read(&mut self, id: BlockId, why: Why) {
+    /// The read of block `id` begins for `why`; gives whether it is wanted, and no guess.
+    pub(super) fn account_read(&mut self, id: BlockId, why: Why) -> bool {
         let block = self.table.block(id);
-        if matches!(block.role, Role::Expert { .. }) {
-            let bytes = u64::from(block.len);
-            let is_open = why == Why::Readahead && !self.origins.is_used(id);
-            let by = if is_open { self.lookahead.begun(id, bytes) } else { None };
-            self.meter.expert_read(bytes, self.origins.begun(id, why, by));
+        if !matches!(block.role, Role::Expert { .. }) {
+            return true;
         }
+        let bytes = u64::from(block.len);
+        let is_open = why == Why::Readahead && !self.origins.is_used(id);
+        let by = if is_open { self.lookahead.begun(id, bytes) } else { None };
+        let origin = self.origins.begun(id, why, by);
+        self.meter.expert_read(bytes, origin);
+        origin == Origin::Used
     }
 
     /// A thread touched block `id`.
@@ -69,6 +76,9 @@ impl Engine {
 
     /// Tells the policy what the next layer's router will probably choose; false when nothing new is known.
     pub(super) fn guess(&mut self) -> bool {
+        if self.busy.share(self.meter.now_ns()) > BUSY_MAX {
+            return false;
+        }
         let Some(Foretold { by, layer, experts }) = self.lookahead.foretell() else { return false };
         self.trace.guessed(&self.meter, layer, &experts, by);
         let mut blocks: Vec<BlockId> = Vec::new();

@@ -188,7 +188,7 @@ impl Engine {
             }
         };
         self.table.set_state(id, State::Reading);
-        self.account_read(id, why);
+        let wanted = self.account_read(id, why);
         self.meter.held(self.table.held_bytes());
         self.frames[id as usize] = Some(frame);
         let started_ns = self.meter.now_ns();
@@ -197,7 +197,10 @@ impl Engine {
         let read_from = self.view_of(id).sources[source];
         self.drives.block_started(read_from, place.len, started_ns);
         let bytes = place.len;
-        let record = Record { id, frame, bytes, source: read_from, parts_left, failed: false, why, started_ns };
+        if wanted {
+            self.busy.started(started_ns);
+        }
+        let record = Record { id, frame, bytes, source: read_from, parts_left, failed: false, why, wanted, started_ns };
         let record = self.reads.add(record);
         for start in (0..place.len as u32).step_by(part_bytes as usize) {
             let len = part_bytes.min(place.len as u32 - start);
@@ -271,6 +274,9 @@ impl Engine {
             return Ok(());
         }
         let record = self.reads.take(part.record);
+        if record.wanted {
+            self.busy.ended(now);
+        }
         self.drives.block_ended(record.source, record.bytes, now);
         if record.failed { self.give_up(id) } else { self.filled(id) }
     }
