@@ -2,8 +2,8 @@
 
 use serde::Serialize;
 
+use super::cell::{bytes, number, percent};
 use super::quantile::median;
-use super::table::{bytes, number, percent};
 use crate::stats::{ExpertStats, ForetellerStats};
 
 /// Medians over the rounds, each of the whole run. Shares are of the bytes that routers chose.

@@ -14,6 +14,7 @@
 //! is dropped, also after Ctrl-C.
 
 pub mod ceiling;
+mod cell;
 pub mod cgroup;
 pub mod disk;
 pub mod experts;

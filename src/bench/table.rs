@@ -1,5 +1,6 @@
 //! The report as a table: on the terminal and in Markdown.
 
+use super::cell::{bytes, number, percent};
 use super::experts;
 use super::pairs::Pairs;
 use super::plan::Who;
@@ -10,18 +11,6 @@ use crate::config::ByteSize;
 
 /// Tokens after the first of which each is shown.
 const TOKENS_SHOWN: usize = 12;
-
-pub(super) fn number(value: Option<f64>, digits: usize) -> String {
-    value.map_or_else(|| "-".to_owned(), |value| format!("{value:.digits$}"))
-}
-
-pub(super) fn percent(value: Option<f64>) -> String {
-    value.map_or_else(|| "-".to_owned(), |value| format!("{:.1} %", value * 100.0))
-}
-
-pub(super) fn bytes(value: Option<f64>) -> String {
-    value.map_or_else(|| "-".to_owned(), |value| ByteSize(value as u64).to_string())
-}
 
 fn text(text: TextMatch) -> String {
     match text {
