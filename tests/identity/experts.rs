@@ -6,6 +6,7 @@ use std::ffi::OsString;
 use std::path::Path;
 
 use ggpager::policy::{Role, Touch};
+use ggpager::stats::ExpertStats;
 use ggpager::synth::Arch;
 use ggpager::trace::{Event, Foreteller, Item, Reader, Record, Tensor, View};
 
@@ -94,49 +95,52 @@ fn foretold(log: &Path) -> [(u64, u64); 2] {
     foretold
 }
 
-fn compare(arch: Arch) {
-    let Some(program) = tool("llama-completion") else { return };
+/// Runs it with `percent` of the model in memory; gives what the statistics say of experts.
+fn compare(arch: Arch, percent: u64, tokens: &str) -> Option<ExpertStats> {
+    let program = tool("llama-completion")?;
     let model = model(arch);
-    let args = greedy(model, "8", &[]);
+    let args = greedy(model, tokens, &[]);
     let expected = stock(&program, &args);
-    let (outcome, log) = PAGING.traced(&program, &args, model);
+    let (outcome, log) = Paging { percent, ..PAGING }.traced(&program, &args, model);
     require_same_text(&expected, &outcome.output, &format!("{arch:?}"));
 
     let (chosen, touched) = chosen_and_touched(&log);
     assert!(!chosen.is_empty() && !touched.is_empty(), "{} chosen, {} touched", chosen.len(), touched.len());
     let strangers: Vec<_> = touched.difference(&chosen).collect();
     assert!(strangers.is_empty(), "{arch:?}: touched, but not chosen: {strangers:?}");
-    let stats = outcome.stats.as_ref().expect("required above");
-    let told = [stats.experts.gate, stats.experts.co_occurrence].map(|it| (it.guesses, it.right));
+    let it = outcome.stats.as_ref().expect("required above").experts;
+    let told = [it.gate, it.co_occurrence].map(|it| (it.guesses, it.right));
     assert_eq!(foretold(&log), told, "{arch:?}");
-    let precision = stats.experts.gate.precision();
-    eprintln!("{arch:?}: {} chosen, {} touched, {precision:?} foretold right", chosen.len(), touched.len());
-    let it = &stats.experts;
+    eprintln!("{arch:?}: {} chosen, {} touched, {:?} foretold right", chosen.len(), touched.len(), it.gate.precision());
     assert_eq!(it.chosen_bytes, it.held_bytes() + it.in_flight_bytes + it.missing_bytes, "{arch:?}");
-    assert!(it.held_used_bytes > 0 && it.held_gate_bytes > 0 && it.missing_bytes > 0, "{arch:?}: {it:?}");
+    assert!(it.held_used_bytes > 0 && it.missing_bytes > 0, "{arch:?}: {it:?}");
     assert!(it.read_amplification().is_some_and(|it| it >= 0.95), "{arch:?}: {it:?}");
     eprintln!("{arch:?}: {it:?}, amplification {:?}", it.read_amplification());
-    // By chance it would be an eighth (4 of 32, 8 of 64).
-    assert!(
-        precision.is_some_and(|precision| precision > 0.4),
-        "{arch:?}: {precision:?} of {} foretold right",
-        stats.experts.gate.guesses
-    );
+    Some(it)
+}
+
+/// A drive that has enough to do is asked for nothing that is only probable: hence most of the model is in memory here.
+#[test]
+fn what_the_next_router_is_expected_to_choose_it_chooses() {
+    let Some(it) = compare(Arch::Qwen3Moe, 75, "48") else { return };
+    assert!(it.gate.guesses > 0 && it.held_gate_bytes > 0, "{it:?}");
+    // By chance it would be an eighth.
+    assert!(it.gate.precision().is_some_and(|precision| precision > 0.4), "{it:?}");
 }
 
 #[test]
 fn qwen3moe() {
-    compare(Arch::Qwen3Moe);
+    compare(Arch::Qwen3Moe, 25, "8");
 }
 
 #[test]
 fn deepseek2() {
-    compare(Arch::Deepseek2);
+    compare(Arch::Deepseek2, 25, "8");
 }
 
 #[test]
 fn gpt_oss() {
-    compare(Arch::GptOss);
+    compare(Arch::GptOss, 25, "8");
 }
 
 /// llama-imatrix looks at every matrix product of the graph.

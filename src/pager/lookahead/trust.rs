@@ -73,13 +73,13 @@ mod tests {
         let mebibyte = 1 << 20;
         let outcome = |used| Outcome {
             by: Foreteller::Gate,
-            guessed: 3,
+            guessed: 12,
             right: used,
             chosen: 8,
-            read_bytes: 3 * mebibyte,
+            read_bytes: 12 * mebibyte,
             used_bytes: used * mebibyte,
         };
-        (0..1000).for_each(|_| trust.learn(&outcome(2)));
+        (0..1000).for_each(|_| trust.learn(&outcome(9)));
         assert!(trust.allows());
         let mut pauses = Vec::new();
         for _ in 0..2 {
