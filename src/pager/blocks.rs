@@ -40,7 +40,7 @@ impl Layout {
     /// As [`Layout::new`], with no block larger than `grain` bytes: a power of two from a page to 2 MiB.
     pub fn with_grain(extent: Range<u64>, pieces: &[Piece], grain: usize) -> Layout {
         let extent = extent.start..extent.start + page_ceil((extent.end - extent.start) as usize) as u64;
-        let slices = Slices::of(pieces, &extent);
+        let mut slices = Slices::of(pieces, &extent);
         let whole = if grain == HUGE { slices.as_blocks() } else { &[] };
         let mut cells = Cells::new(extent.clone(), pieces, grain, whole);
         let mut before: Option<&Slice> = None;
@@ -56,7 +56,9 @@ impl Layout {
             before = Some(slice);
         }
         cells.cut(cells.at..extent.end);
-        let mut layout = Layout { blocks: cells.blocks, order: Vec::new(), slices };
+        let mut layout = Layout { blocks: cells.blocks, order: Vec::new(), slices: Slices::default() };
+        slices.place(|bytes| layout.blocks_of(bytes));
+        layout.slices = slices;
         layout.order = layout.expected_order(pieces);
         layout
     }
@@ -65,21 +67,20 @@ impl Layout {
     /// expected order: the rest of an expert's slice and the slices of the same expert that come after it.
     /// None outside of expert tensors, and where two slices share the page.
     pub fn companions(&self, offset: u64) -> impl Iterator<Item = u32> + '_ {
-        self.slices.from(offset).flat_map(|slice| self.blocks_of(&slice.bytes))
+        self.slices.from(offset).flat_map(|slice| slice.blocks.clone())
     }
 
     /// The blocks that are read when `experts` of `layer` are computed, in that order: tensor by tensor,
     /// as the experts are given.
     pub fn chosen(&self, layer: u32, experts: &[u32]) -> impl Iterator<Item = u32> + '_ {
-        self.slices.chosen(layer, experts).into_iter().flat_map(|slice| self.blocks_of(&slice.bytes))
+        self.slices.chosen(layer, experts).into_iter().flat_map(|slice| slice.blocks.clone())
     }
 
     /// The blocks of all slices, expert by expert: the first of every layer, then the second. What two slices
     /// share comes once, with the one before it in the file.
     pub fn by_expert(&self) -> impl Iterator<Item = u32> + '_ {
         self.slices.by_expert().flat_map(|slice| {
-            let blocks = self.blocks_of(&slice.bytes);
-            blocks.filter(|&index| self.blocks[index as usize].offset >= slice.bytes.start)
+            slice.blocks.clone().filter(|&index| self.blocks[index as usize].offset >= slice.bytes.start)
         })
     }
 

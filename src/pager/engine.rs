@@ -7,13 +7,14 @@ mod publish;
 mod routed;
 mod serve;
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::Receiver;
+use rustc_hash::FxHashMap;
 
 use super::busy::Busy;
 use super::command::Command;
@@ -76,7 +77,7 @@ pub struct Engine {
     reads: Reads,
     drives: Drives,
     /// Threads that sleep, by block.
-    waiters: HashMap<BlockId, Vec<Waiter>>,
+    waiters: FxHashMap<BlockId, Vec<Waiter>>,
     /// Blocks that threads sleep on and that are not being read yet, oldest first.
     demand: VecDeque<BlockId>,
     /// Blocks that are about to go: touches of them start no reads.
@@ -155,7 +156,7 @@ impl Engine {
             chosen: Vec::new(),
             reads: Reads::default(),
             drives: Drives::new(chosen, settings.order_cache),
-            waiters: HashMap::new(),
+            waiters: FxHashMap::default(),
             demand: VecDeque::new(),
             closing: None,
             commands: setup.commands,

@@ -4,8 +4,10 @@
 //! tensors. Slices lie side by side without regard to pages, so neighbours share the page between them:
 //! the *edge*. What belongs to one slice alone is its *interior*.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 use std::ops::Range;
+
+use rustc_hash::FxHashMap;
 
 use super::piece::Piece;
 use super::region::PAGE;
@@ -26,6 +28,8 @@ pub struct Slice {
     pub layer: u32,
     /// The expert.
     pub expert: u32,
+    /// Indexes of the blocks that hold a part of it; none until [`Slices::place`] has been called.
+    pub blocks: Range<u32>,
 }
 
 impl Slice {
@@ -48,9 +52,9 @@ pub struct Slices {
     /// By offset.
     all: Vec<Slice>,
     /// Indexes of `all` by layer and expert, in the expected order of reading.
-    siblings: HashMap<(u32, u32), Vec<u32>>,
+    siblings: FxHashMap<(u32, u32), Vec<u32>>,
     /// Experts by layer.
-    experts: HashMap<u32, usize>,
+    experts: FxHashMap<u32, usize>,
 }
 
 impl Slices {
@@ -59,7 +63,7 @@ impl Slices {
         let slice = |piece: &Piece| {
             let Role::Expert { layer } = piece.role else { return None };
             let inside = extent.start <= piece.bytes.start && piece.bytes.end <= extent.end && !piece.bytes.is_empty();
-            inside.then_some(Slice { bytes: piece.bytes.clone(), layer, expert: piece.expert? })
+            inside.then_some(Slice { bytes: piece.bytes.clone(), layer, expert: piece.expert?, blocks: 0..0 })
         };
         let read_order: Vec<Slice> = pieces.iter().filter_map(slice).collect();
         let mut slices = Slices { all: read_order.clone(), ..Slices::default() };
@@ -72,6 +76,11 @@ impl Slices {
             *slices.experts.entry(*layer).or_default() += 1;
         }
         slices
+    }
+
+    /// `blocks_of` says which blocks hold a part of some bytes.
+    pub fn place(&mut self, blocks_of: impl Fn(&Range<u64>) -> Range<u32>) {
+        self.all.iter_mut().for_each(|slice| slice.blocks = blocks_of(&slice.bytes));
     }
 
     /// All slices, expert by expert: the first of every layer, then the second.

@@ -11,8 +11,10 @@
 //! While memory is free and the drive idle, slices are read that nobody has chosen yet: first those that
 //! an earlier run used most.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::VecDeque;
 use std::ops::Range;
+
+use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::{BlockId, BlockTable, Role, State};
 
@@ -52,10 +54,10 @@ pub(super) struct Experts {
     /// By length in bytes: what is read next takes the memory of a victim of the same length as it is. There are
     /// few lengths: two for each size of a tensor's slices.
     held: Vec<(u32, Vec<BlockId>)>,
-    at: HashMap<BlockId, (usize, usize)>,
-    heat: HashMap<BlockId, Heat>,
+    at: FxHashMap<BlockId, (usize, usize)>,
+    heat: FxHashMap<BlockId, Heat>,
     held_bytes: u64,
-    edges: HashSet<BlockId>,
+    edges: FxHashSet<BlockId>,
     /// Counts blocks that were used.
     clock: u64,
     /// Uses of all slices together: a use by one token of many is a part of one, so that a prompt counts no more than

@@ -99,9 +99,7 @@ impl<'a> Experts<'a> {
             is_expert.then_some(Piece { block: ids.start + index, bytes: within.end - within.start, page })
         };
         let slices = layout.slices().chosen(layer, experts).into_iter();
-        slices
-            .flat_map(|slice| layout.blocks_of(&slice.bytes).filter_map(move |index| piece(index, &slice.bytes)))
-            .collect()
+        slices.flat_map(|slice| slice.blocks.clone().filter_map(move |index| piece(index, &slice.bytes))).collect()
     }
 
     /// The blocks that the pager's policy is told of when the routers have chosen `experts`.

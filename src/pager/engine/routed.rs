@@ -30,7 +30,7 @@ impl Engine {
         let mut missed = false;
         for view in self.views.iter().flatten() {
             for slice in view.layout.slices().chosen(choice.layer, &experts) {
-                for id in view.layout.blocks_of(&slice.bytes).map(|index| view.ids.start + index) {
+                for id in slice.blocks.clone().map(|index| view.ids.start + index) {
                     // The edge between two that were chosen.
                     if chosen.last() == Some(&id) {
                         continue;
@@ -90,6 +90,7 @@ impl Engine {
         }
         self.lookahead.about(&blocks);
         self.policy.guessed(&blocks);
+        self.lookahead.ended(by);
         true
     }
 }

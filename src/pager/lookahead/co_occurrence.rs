@@ -10,7 +10,7 @@
 //! Learned are at most [`TOKENS_MAX`] tokens of a batch. What a choice costs is one pass over a row for each of its
 //! experts, twice.
 
-use std::collections::HashMap;
+use rustc_hash::FxHashMap;
 
 use crate::pager::command::Choice;
 use crate::trace::Tensor;
@@ -88,7 +88,7 @@ pub struct CoOccurrence {
     /// View, layer and number of experts.
     known: Vec<(u32, u32, usize)>,
     /// By the layer that steps lead to.
-    steps: HashMap<u32, Step>,
+    steps: FxHashMap<u32, Step>,
     /// The latest choice: its layer, the experts of a token, and those of its last tokens.
     latest: (u32, usize, Vec<u32>),
     scores: Vec<f32>,

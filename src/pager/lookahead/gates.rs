@@ -4,8 +4,9 @@
 //! multiplied by a weight of the norm. Seen from the layer before, the state has that layer's weights in
 //! it, so the next router is tried with the quotient of the two norms' weights.
 
-use std::collections::HashMap;
 use std::ops::Range;
+
+use rustc_hash::FxHashMap;
 
 use super::gate::{Gate, Weights};
 use crate::trace::Tensor;
@@ -80,7 +81,7 @@ impl Wanted {
 #[derive(Debug, Default)]
 pub struct Gates {
     wanted: Vec<Wanted>,
-    made: HashMap<u32, Option<Gate>>,
+    made: FxHashMap<u32, Option<Gate>>,
 }
 
 impl Gates {

@@ -1,6 +1,6 @@
 //! A guess, from its being made to the choice that it was about.
 
-use std::collections::HashMap;
+use rustc_hash::FxHashMap;
 
 use crate::policy::BlockId;
 use crate::trace::Foreteller;
@@ -12,7 +12,7 @@ pub struct Guess {
     experts: Vec<u32>,
     by: Foreteller,
     /// Blocks of these experts, and the bytes of them that were read as guesses.
-    read: HashMap<BlockId, u64>,
+    read: FxHashMap<BlockId, u64>,
 }
 
 /// What has become of a guess.
@@ -35,7 +35,7 @@ pub struct Outcome {
 impl Guess {
     /// `by` foretells that `layer` chooses among `experts`, which may be none.
     pub fn new(by: Foreteller, layer: u32, experts: Vec<u32>) -> Guess {
-        Guess { layer, experts, by, read: HashMap::new() }
+        Guess { layer, experts, by, read: FxHashMap::default() }
     }
 
     /// It is about `blocks`.
