@@ -4,6 +4,7 @@ use std::time::Instant;
 
 use hdrhistogram::Histogram;
 
+use super::cpu_time;
 use super::lookahead::Outcome;
 use super::origins::Origin;
 use crate::policy::{State, Touch};
@@ -229,7 +230,7 @@ impl Meter {
             poisoned_pages: self.stats.poisoned_pages,
             cycles: self.cycles,
             cycle_ns: self.cycle_ns,
-            pager_cpu_ns: (thread_cpu_s() * 1e9) as u64,
+            pager_cpu_ns: cpu_time::of_this_thread_ns(),
             ..Counters::default()
         }
     }
@@ -250,7 +251,7 @@ impl Meter {
             } else {
                 0.0
             },
-            pager_cpu_s: thread_cpu_s(),
+            pager_cpu_s: cpu_time::of_this_thread_ns() as f64 / 1e9,
             wall_s: self.start.elapsed().as_secs_f64(),
             ..self.stats.clone()
         }
@@ -261,12 +262,6 @@ impl Default for Meter {
     fn default() -> Self {
         Meter::new()
     }
-}
-
-/// CPU time of the calling thread in seconds.
-fn thread_cpu_s() -> f64 {
-    let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
-    time.tv_sec as f64 + time.tv_nsec as f64 / 1e9
 }
 
 #[cfg(test)]

@@ -11,6 +11,7 @@ pub mod blocks;
 mod busy;
 mod cells;
 pub mod command;
+mod cpu_time;
 pub mod drives;
 pub mod engine;
 pub mod expert_slices;

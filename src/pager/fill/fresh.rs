@@ -14,8 +14,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::JoinHandle;
 
 use crossbeam_channel::{Receiver, Sender, unbounded};
-use rustix::time::{ClockId, clock_gettime};
 
+use super::super::cpu_time;
 use super::super::region::populate;
 use super::super::time_slice::give_way;
 
@@ -61,9 +61,9 @@ impl Fresh {
                     log::debug!("threads that make memory ready have an ordinary priority: {error}");
                 }
                 for (slot, range) in asked {
-                    let before = thread_cpu_ns();
+                    let before = cpu_time::of_this_thread_ns();
                     let result = populate(range);
-                    cpu_ns.fetch_add(thread_cpu_ns() - before, Ordering::Relaxed);
+                    cpu_ns.fetch_add(cpu_time::of_this_thread_ns() - before, Ordering::Relaxed);
                     if tell.send((slot, result)).is_err() {
                         break;
                     }
@@ -146,9 +146,4 @@ impl Drop for Fresh {
         while self.take_back().is_some() {}
         self.threads.drain(..).for_each(|thread| drop(thread.join()));
     }
-}
-
-fn thread_cpu_ns() -> u64 {
-    let time = clock_gettime(ClockId::ThreadCPUTime);
-    time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
 }

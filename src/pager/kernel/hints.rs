@@ -7,9 +7,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rustix::mm::Advice;
-use rustix::time::{ClockId, clock_gettime};
 
 use super::super::command::Choice;
+use super::super::cpu_time;
 use super::super::fill::Place;
 use super::super::meter::Meter;
 use super::super::region::advise;
@@ -112,7 +112,7 @@ impl Hints {
 
     /// The calling hint thread ends.
     pub fn thread_ends(&mut self) {
-        self.cpu_s = (self.cpu_s.0 + thread_cpu_s(), 0.0);
+        self.cpu_s = (self.cpu_s.0 + cpu_time::of_this_thread_ns() as f64 / 1e9, 0.0);
         self.publish_now();
         let (polling, polls) = self.polled;
         log::debug!("{polls} polls in {polling:?}, {:.3} s of processor time in all", self.cpu_s.0);
@@ -161,7 +161,7 @@ impl Hints {
         read.into_iter().for_each(|id| self.filled(id));
         touched.into_iter().for_each(|id| self.touched(id));
         self.pump();
-        self.cpu_s.1 = thread_cpu_s();
+        self.cpu_s.1 = cpu_time::of_this_thread_ns() as f64 / 1e9;
         self.publish(moved);
         Step { moved, polling }
     }
@@ -298,10 +298,4 @@ impl Hints {
     pub fn place(&self, id: BlockId) -> Place {
         self.view_of(id).place(&self.table, id)
     }
-}
-
-/// CPU time of the calling thread in seconds.
-fn thread_cpu_s() -> f64 {
-    let time = clock_gettime(ClockId::ThreadCPUTime);
-    time.tv_sec as f64 + time.tv_nsec as f64 / 1e9
 }

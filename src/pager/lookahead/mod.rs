@@ -7,8 +7,8 @@
 //! present layer is computed. A foretold expert is a *guess*; what is read for it and not chosen is wasted.
 //!
 //! A used byte comes some moments earlier than it would have come anyway; a wasted one takes a part of the drive, of the
-//! pager's time and of the memory. So guesses are read while at least three bytes of four are used ([`Trust`]), for
-//! each foreteller on its own.
+//! pager's time and of the memory, and to guess takes processor time itself. So guesses are read while what is used pays
+//! for all that ([`Trust`]), for each foreteller on its own.
 
 mod co_occurrence;
 mod gate;
@@ -19,6 +19,7 @@ mod trust;
 pub use guess::Outcome;
 
 use super::command::Choice;
+use super::cpu_time;
 use crate::policy::BlockId;
 use crate::trace::{Foreteller, Tensor};
 
@@ -57,6 +58,8 @@ pub struct Lookahead {
     guess: Option<Guess>,
     /// Counts down from the last choice that was not all in memory.
     missed: u32,
+    /// Processor time of this thread when a foreteller was asked last.
+    asked_at_ns: u64,
 }
 
 impl Lookahead {
@@ -117,13 +120,22 @@ impl Lookahead {
         if !self.gate_trust.allows() {
             return None;
         }
+        // Not before: a router that is asked for the first time is made ready then.
+        self.asked_at_ns = cpu_time::of_this_thread_ns();
         let count = (seen.used as usize).div_ceil(GUESSED_PART);
         Some(seen.states.chunks_exact(width).map(|state| gate.favourites(state, count)).collect())
     }
 
     fn by_co_occurrence(&mut self, seen: &Choice) -> Option<Vec<Vec<u32>>> {
+        self.asked_at_ns = cpu_time::of_this_thread_ns();
         let favourites = self.co_occurrence.foretell(seen)?;
         self.co_occurrence_trust.allows().then_some(favourites)
+    }
+
+    /// What `by` has foretold since it was asked is on its way to be read: that was all of its work.
+    pub fn ended(&mut self, by: Foreteller) {
+        let spent_ns = cpu_time::of_this_thread_ns() - self.asked_at_ns;
+        self.trust(by).charge(by, spent_ns);
     }
 
     /// The guess is about `blocks`.

@@ -7,11 +7,15 @@ use crate::trace::Foreteller;
 /// used one only comes some moments earlier than it would have come anyway.
 const PRICE: i64 = 3;
 
+/// A nanosecond of the pager's processor time counts as so many wasted bytes: what a drive reads in it. Where few experts
+/// are missing, guesses bring little, and the processor that they take is one that the program computes with.
+const BYTES_PER_NS: i64 = 1;
+
 /// Bytes that may be wasted beyond what was used pays for before guessing stops.
-const CREDIT_BYTES: i64 = 64 << 20;
+const CREDIT_BYTES: i64 = 16 << 20;
 
 /// Choices of layers for which guessing stops at first, and at most: each time it is twice as long.
-const PAUSE_MIN: u32 = 512;
+const PAUSE_MIN: u32 = 2048;
 const PAUSE_MAX: u32 = 1 << 16;
 
 /// The account of what one foreteller's guesses brought and cost.
@@ -47,10 +51,20 @@ impl Trust {
     pub fn learn(&mut self, outcome: &Outcome) {
         let wasted = outcome.read_bytes - outcome.used_bytes;
         self.balance = (self.balance + outcome.used_bytes as i64 / PRICE - wasted as i64).min(CREDIT_BYTES);
+        self.settle(outcome.by);
+    }
+
+    /// To ask `by` has taken `spent_ns` of the pager's processor time.
+    pub fn charge(&mut self, by: Foreteller, spent_ns: u64) {
+        self.balance -= spent_ns as i64 * BYTES_PER_NS;
+        self.settle(by);
+    }
+
+    fn settle(&mut self, by: Foreteller) {
         if self.balance <= 0 {
             log::info!(
-                "guesses at the next layer's experts by {} waste more than they bring: none for a while",
-                match outcome.by {
+                "guesses at the next layer's experts by {} cost more than they bring: none for a while",
+                match by {
                     Foreteller::Gate => "its router",
                     Foreteller::CoOccurrence => "what was chosen together",
                 }
@@ -89,10 +103,20 @@ mod tests {
                 trust.learn(&outcome(6));
                 learnt += 1;
             }
-            assert_eq!(learnt, 16);
+            assert_eq!(learnt, 4);
             pauses.push((0..).take_while(|_| !trust.allows()).count() as u32 + 1);
         }
         assert_eq!(pauses, [PAUSE_MIN, 2 * PAUSE_MIN]);
         assert_eq!(trust.pauses(), 2);
+    }
+
+    #[test]
+    fn guesses_that_bring_nothing_are_not_free() {
+        let mut trust = Trust::default();
+        let asked = (1..).find(|_| {
+            trust.charge(Foreteller::CoOccurrence, 40_000);
+            !trust.allows()
+        });
+        assert_eq!(asked, Some((16 << 20) / 40_000 + 1));
     }
 }
