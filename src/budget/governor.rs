@@ -9,6 +9,8 @@
 //!   (the machine, or the group of v2), time in which tasks waited for memory makes the reserve larger,
 //!   up to twice, and is forgotten in seconds. It has a bound because a neighbour that streams files
 //!   through the page cache makes tasks wait for ever, however small the pool is.
+//! * **Alone** is who has nearly all that is charged to the group whose limit binds: a launcher or a shell beside it is no
+//!   neighbour. The first look that sees a neighbour take memory widens the reserve.
 //! * **Swap** is never room. What has been swapped out since the start counts as taken: otherwise the
 //!   pool, which is anonymous memory that is touched once a cycle, would push out others or itself and
 //!   take the freed pages for room.
@@ -17,10 +19,13 @@ use std::time::Duration;
 
 use super::Memory;
 use super::memory::{Machine, Pressure};
-use super::rule::{Look, Rule, SLACK_BYTES, base_bytes};
+use super::rule::{Look, Reserve, Rule, SLACK_BYTES};
 
 /// Everything is read anew when this has passed, and before, when memory has moved.
 const REFRESH_MS: u64 = 250;
+
+/// Who has had a neighbour is not alone for so long.
+const COMPANY_MS: u64 = 10_000;
 
 /// See the module's page.
 #[derive(Debug)]
@@ -29,6 +34,8 @@ pub struct Governor {
     rule: Rule,
     strain: Strain,
     refreshed_at_ms: Option<u64>,
+    /// Others share the memory until then.
+    shared_until_ms: u64,
     swapped_at_start_bytes: u64,
     pause: Duration,
 }
@@ -42,6 +49,7 @@ impl Governor {
             rule: Rule::new(model_bytes),
             strain: Strain::default(),
             refreshed_at_ms: None,
+            shared_until_ms: 0,
             pause: Duration::ZERO,
         }
     }
@@ -50,16 +58,22 @@ impl Governor {
     /// and the pool has memory of `pool_bytes`. Reads the machine's and the cgroup's state, most of it
     /// only when something has moved.
     pub fn adjust(&mut self, now_ms: u64, budget_bytes: u64, pool_bytes: u64) -> u64 {
-        let base = base_bytes(self.memory.capacity_bytes());
+        let capacity = self.memory.capacity_bytes();
         let due = self.refreshed_at_ms.is_none_or(|then| now_ms >= then + REFRESH_MS);
         if due || self.memory.has_moved(SLACK_BYTES / 2) {
             self.refreshed_at_ms = Some(now_ms);
             self.memory.refresh();
-            self.strain.look(now_ms, self.memory.binding_pressure(), base);
+            if !self.memory.is_alone() {
+                self.shared_until_ms = now_ms + COMPANY_MS;
+            }
+            self.strain.look(now_ms, self.memory.binding_pressure(), Reserve::shared(capacity).base_bytes);
         }
+        let shared = now_ms < self.shared_until_ms;
+        let mut reserve = if shared { Reserve::shared(capacity) } else { Reserve::alone(capacity) };
+        reserve.base_bytes += self.strain.bytes;
         let swapped = swapped_bytes(&self.memory.machine).saturating_sub(self.swapped_at_start_bytes);
         let room_bytes = self.memory.room_bytes().saturating_sub(swapped);
-        let look = Look { now_ms, budget_bytes, pool_bytes, room_bytes, base_bytes: base + self.strain.bytes };
+        let look = Look { now_ms, budget_bytes, pool_bytes, room_bytes, reserve };
         self.pause = Duration::from_millis(self.rule.pause_ms(&look));
         self.rule.decide(look)
     }

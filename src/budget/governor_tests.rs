@@ -95,6 +95,46 @@ fn a_pool_stays_below_high_as_below_max() {
 }
 
 #[test]
+fn who_is_alone_in_a_group_leaves_less_until_a_neighbour_comes() {
+    let tree = Tree::new();
+    // Resident, and mapped from files, in pages: the pool and 60 MB of the program.
+    let own =
+        |pool: u64| tree.write("proc/self/statm", &format!("0 {} 5000 0 0 0 0\n", (pool + 60 * MB) / 4096 + 5000));
+    let mut governor = tree.governor();
+    let show = |neighbour: u64| {
+        move |tree: &Tree, pool: u64| {
+            own(pool);
+            // 50 of it are page cache, and 30 a launcher's.
+            tree.group("outer", &(4_000 * MB).to_string(), "max", 140 + neighbour + pool / MB);
+        }
+    };
+    let alone = rests_at(&tree, &mut governor, 0, 1000 * MB, show(0));
+    assert!((3.68..3.72).contains(&gb(alone)), "{alone}");
+    let beside = rests_at(&tree, &mut governor, 200_000, alone, show(100));
+    // A sixteenth of the pool, and 268.
+    assert!((3.33..3.37).contains(&gb(beside)), "{beside}");
+    // It has gone, which counts after a while.
+    show(0)(&tree, beside);
+    let mut soon = beside;
+    for at in 0..8 {
+        soon = governor.adjust(319_000 + at * 1000, soon, beside);
+    }
+    assert!(gb(soon) < 3.46, "{soon}");
+    assert_eq!(rests_at(&tree, &mut governor, 330_000, soon, show(0)), alone);
+}
+
+#[test]
+fn the_machines_limit_is_nobodys_own() {
+    let tree = Tree::new();
+    tree.write("proc/self/statm", "0 1000000 0 0 0 0 0\n");
+    tree.group("outer/inner", &(8_000 * MB).to_string(), "max", 4_200);
+    let memory = || Memory::probe_under(tree.0.path(), "self");
+    assert!(memory().is_alone());
+    tree.machine(2_000, 0, 0);
+    assert!(!memory().is_alone(), "the machine leaves less");
+}
+
+#[test]
 fn a_limit_that_is_lowered_is_followed() {
     let tree = Tree::new();
     let mut governor = tree.governor();

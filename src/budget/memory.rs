@@ -40,6 +40,14 @@ impl Machine {
     }
 }
 
+/// Anonymous memory of the process whose `statm` (proc_pid_statm(5)) this is, in bytes: what is resident, less what is
+/// mapped from files or shared.
+pub fn anonymous_bytes(statm: &Path, reader: &mut Reader) -> Option<u64> {
+    let mut pages = reader.text(statm).ok()?.split_ascii_whitespace().skip(1).map(|pages| pages.parse::<u64>().ok());
+    let (resident, shared) = (pages.next()??, pages.next()??);
+    Some(resident.saturating_sub(shared) * rustix::param::page_size() as u64)
+}
+
 /// Pressure stall information (Documentation/accounting/psi.rst): how long tasks waited for memory.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
 pub struct Pressure {

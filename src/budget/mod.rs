@@ -45,6 +45,9 @@ pub const FRAME_BYTES: u64 = 2 << 20;
 const MIB: u64 = 1 << 20;
 const GIB: u64 = 1 << 30;
 
+/// What others may have in a group that counts as one's own, in bytes: a launcher, a shell, the kernel's bookkeeping.
+const OTHERS_BYTES_MAX: u64 = 64 * MIB;
+
 /// The memory of the machine and of the cgroup, as it was at the last reading.
 #[derive(Debug)]
 pub struct Memory {
@@ -54,7 +57,10 @@ pub struct Memory {
     pub pressure: Option<Pressure>,
     /// The memory cgroup, where there is one.
     pub cgroup: Option<cgroup::Usage>,
+    /// Anonymous memory of this process, in bytes, where the kernel tells.
+    pub own_bytes: Option<u64>,
     meminfo: PathBuf,
+    statm: PathBuf,
     psi: PathBuf,
     group: Option<Cgroup>,
     reader: Reader,
@@ -76,7 +82,9 @@ impl Memory {
             machine: Machine::default(),
             pressure: None,
             cgroup: None,
+            own_bytes: None,
             meminfo: root.join("proc/meminfo"),
+            statm: root.join("proc").join(process).join("statm"),
             psi: root.join("proc/pressure/memory"),
             group,
             reader,
@@ -92,6 +100,7 @@ impl Memory {
         self.machine = Machine::read(&self.meminfo, &mut self.reader).unwrap_or_default();
         self.pressure = Pressure::read(&self.psi, &mut self.reader);
         self.cgroup = self.group.as_ref().and_then(|group| group.usage(&mut self.reader));
+        self.own_bytes = memory::anonymous_bytes(&self.statm, &mut self.reader);
     }
 
     /// Whether the room seems to be `slack_bytes` or more away from that of the last
@@ -119,12 +128,25 @@ impl Memory {
         limit.map_or(self.machine.total_bytes, |limit| limit.min(self.machine.total_bytes))
     }
 
+    /// Whether this process has nearly all that is charged to the cgroup whose limit binds. Page cache, which can be
+    /// dropped, is nobody's. Memory that is shared with other processes does not count as one's own.
+    pub fn is_alone(&self) -> bool {
+        let Some((usage, own_bytes)) = self.cgroup.as_ref().zip(self.own_bytes) else { return false };
+        let charged_bytes = usage.usage_bytes - usage.reclaimable_bytes;
+        self.group_binds() && charged_bytes.saturating_sub(own_bytes) <= OTHERS_BYTES_MAX
+    }
+
+    /// Whether the cgroup leaves less than the machine.
+    fn group_binds(&self) -> bool {
+        let left = self.cgroup.as_ref().and_then(|usage| usage.left_bytes);
+        left.is_some_and(|left| left <= self.machine.room_bytes())
+    }
+
     /// Pressure on whoever leaves less, the cgroup or the machine, where the kernel keeps it. A group
     /// of v1 has none of its own.
     pub fn binding_pressure(&self) -> Option<Pressure> {
-        let left = self.cgroup.as_ref().and_then(|usage| usage.left_bytes);
         match &self.cgroup {
-            Some(usage) if left.is_some_and(|left| left <= self.room_bytes()) => usage.pressure,
+            Some(usage) if self.group_binds() => usage.pressure,
             _ => self.pressure,
         }
     }

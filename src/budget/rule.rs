@@ -4,6 +4,7 @@
 //! ```text
 //! reserve(pool) = base + pool / 16, beyond 16 GiB of pool + pool / 128
 //! target: the pool with pool + reserve(pool) = pool now + room now
+//! alone: reserve(pool) = base + pool / 64, with a smaller base
 //! ```
 //!
 //! * **base** is what a neighbour may take between two looks: at most 256 MiB, at most an eighth of
@@ -12,6 +13,8 @@
 //!   more a pager has, the more room it must leave. The larger of two yields while the smaller still
 //!   grows into the room, and they rest where both leave the same: at the same size, or at the size
 //!   of a model that is smaller than its share.
+//! * **Alone** below a limit there is nobody to be fair to, and the only one to take memory is the program itself, which
+//!   mostly computes. The base is then an eighth of the limit at most, and 128 MiB.
 //! * **Giving back** is prompt. Half of what is too much goes at each look, since others may be giving
 //!   back for the same reason; all of it when half of the base is gone. When less than the base is
 //!   left, what the room has lost since the last look comes on top: a neighbour will take as much until
@@ -28,6 +31,8 @@ pub const SLACK_BYTES: u64 = 2 * FRAME_BYTES;
 const KNEE_BYTES: u64 = 16 * GIB;
 const SLOPE: u64 = 16;
 const SLOPE_BEYOND: u64 = 128;
+/// The slope of who is alone.
+const SLOPE_ALONE: u64 = 64;
 /// Pauses between two looks, and what a neighbour takes in one millisecond.
 const PAUSE_MIN_MS: u64 = 5;
 const PAUSE_MAX_MS: u64 = 50;
@@ -47,13 +52,38 @@ pub struct Look {
     pub pool_bytes: u64,
     /// What the process could take besides, in bytes.
     pub room_bytes: u64,
-    /// [`base_bytes`], and more under strain.
-    pub base_bytes: u64,
+    /// What must stay free.
+    pub reserve: Reserve,
 }
 
-/// What must stay free at any moment where `capacity_bytes` are shared, in bytes.
-pub fn base_bytes(capacity_bytes: u64) -> u64 {
-    (capacity_bytes / 8).min(256 * MIB)
+/// What must stay free at any moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Reserve {
+    /// Whatever the pool's size, in bytes.
+    pub base_bytes: u64,
+    /// One byte for so many of the pool, up to 16 GiB of it.
+    slope: u64,
+}
+
+impl Reserve {
+    /// Where `capacity_bytes` are shared with others.
+    pub fn shared(capacity_bytes: u64) -> Reserve {
+        Reserve { base_bytes: (capacity_bytes / 8).min(256 * MIB), slope: SLOPE }
+    }
+
+    /// Where the process has `capacity_bytes` for itself.
+    pub fn alone(capacity_bytes: u64) -> Reserve {
+        Reserve { base_bytes: (capacity_bytes / 8).min(128 * MIB), slope: SLOPE_ALONE }
+    }
+
+    /// The pool that makes `whole_bytes` together with its reserve.
+    fn pool_bytes(&self, whole_bytes: u64) -> u64 {
+        let whole = whole_bytes.saturating_sub(self.base_bytes);
+        let knee = KNEE_BYTES + KNEE_BYTES / self.slope;
+        let below = (u128::from(whole.min(knee)) * u128::from(self.slope) / u128::from(self.slope + 1)) as u64;
+        let beyond = u128::from(whole.saturating_sub(knee)) * u128::from(SLOPE_BEYOND) / u128::from(SLOPE_BEYOND + 1);
+        below + beyond as u64
+    }
 }
 
 /// See the module's page.
@@ -80,8 +110,9 @@ impl Rule {
 
     /// The budget from now on, in bytes.
     pub fn decide(&mut self, look: Look) -> u64 {
-        let Look { now_ms, budget_bytes, pool_bytes, room_bytes, base_bytes } = look;
-        let target = target_bytes((pool_bytes + room_bytes).saturating_sub(base_bytes)).min(self.most_bytes);
+        let Look { now_ms, budget_bytes, pool_bytes, room_bytes, reserve } = look;
+        let base_bytes = reserve.base_bytes;
+        let target = reserve.pool_bytes(pool_bytes + room_bytes).min(self.most_bytes);
         let (last_pool, last_room) = std::mem::replace(&mut self.last, (pool_bytes, room_bytes));
         let taken = (last_pool + last_room).saturating_sub(pool_bytes + room_bytes);
         let wanted = if target + SLACK_BYTES < budget_bytes {
@@ -110,14 +141,6 @@ impl Rule {
         let room_bytes = if helpless { u64::MAX } else { look.room_bytes };
         (room_bytes / 2 / NEIGHBOUR_BYTES_PER_MS).clamp(PAUSE_MIN_MS, PAUSE_MAX_MS)
     }
-}
-
-/// The pool that makes `whole` together with its own part of the reserve.
-fn target_bytes(whole: u64) -> u64 {
-    let knee = KNEE_BYTES + KNEE_BYTES / SLOPE;
-    let below = (u128::from(whole.min(knee)) * u128::from(SLOPE) / u128::from(SLOPE + 1)) as u64;
-    let beyond = u128::from(whole.saturating_sub(knee)) * u128::from(SLOPE_BEYOND) / u128::from(SLOPE_BEYOND + 1);
-    below + beyond as u64
 }
 
 #[cfg(test)]
