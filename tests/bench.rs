@@ -135,7 +135,7 @@ fn stopping_it_leaves_nothing_behind() {
         .unwrap();
     // Until the run under the limit has started (or, without cgroups, the paged one).
     let mut wanted = [PollFd::new(&signal, PollFlags::IN)];
-    let patience = Timespec { tv_sec: 60, tv_nsec: 0 };
+    let patience = Timespec { tv_sec: 300, tv_nsec: 0 };
     assert_eq!(poll(&mut wanted, Some(&patience)), Ok(1), "no run has started");
     // SAFETY: kill has no memory effects; the child has not been waited for.
     assert_eq!(unsafe { libc::kill(child.id() as i32, libc::SIGTERM) }, 0);

@@ -135,7 +135,7 @@ fn stopping_it_leaves_nothing_behind() {
     let axes = ["-m", &model, "--memory", "75", "--swappiness", "60", "-s", "stock-128", "--lock", "prefix:25"];
     let mut child = experiment(&folder, &folder, &axes).stdout(Stdio::null()).spawn().expect("runnable");
     let mut wanted = [PollFd::new(&signal, PollFlags::IN)];
-    let patience = Timespec { tv_sec: 60, tv_nsec: 0 };
+    let patience = Timespec { tv_sec: 300, tv_nsec: 0 };
     assert_eq!(poll(&mut wanted, Some(&patience)), Ok(1), "no run has started");
     // The run has swap, a group, and a part of its model is locked.
     let swaps = fs::read_to_string("/proc/swaps").expect("readable");

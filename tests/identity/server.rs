@@ -16,7 +16,7 @@ use super::llama::{HANG_S, Model, Paging, arguments, budget_bytes, dense, tool};
 use super::support::{Outcome, library, scratch};
 
 /// Looks at a server that comes up: a tenth of a second apart, as long as a run may take.
-const ATTEMPTS_MAX: u32 = 1000;
+const ATTEMPTS_MAX: u32 = 6000;
 
 /// What the server says about one prompt.
 #[derive(Debug, PartialEq, Eq)]

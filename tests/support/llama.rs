@@ -13,10 +13,8 @@ use ggpager::config::ByteSize;
 use ggpager::pager::region::HUGE;
 use ggpager::synth::{Arch, Quant, Request, WriteOptions};
 
+pub use super::support::HANG_S;
 use super::support::{self, Outcome, Setting};
-
-/// Seconds after which a run counts as hanging.
-pub const HANG_S: &str = "120";
 
 /// The binary, or nothing after a line that says why; with `GGPAGER_REQUIRE_ALL=1` that is a failure.
 pub fn tool(name: &str) -> Option<PathBuf> {
