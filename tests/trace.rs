@@ -16,7 +16,10 @@ use ggpager::policy::{BlockId, State, Touch};
 use ggpager::stats::Stats;
 use ggpager::trace::{Error, Event, Header, Item, Reader, View, Why};
 use rustix::fs::FlockOperation;
-use support::{MODEL_BYTES, Outcome, Setting, Watchdog, available, compile, library, model, run, scratch};
+use support::{
+    MODEL_BYTES, Outcome, Setting, Watchdog, available, compile, library, model, run, scratch, scratch_in_memory,
+    without_loss,
+};
 
 /// A log, read to its end.
 #[derive(Debug)]
@@ -172,6 +175,11 @@ fn sweeps(path: &Path, count: u32, vars: &'static [(&'static str, &'static str)]
     outcome
 }
 
+/// The same again where a busy machine gave the log's thread no time.
+fn whole_sweeps(path: &Path, count: u32, vars: &'static [(&'static str, &'static str)]) -> Outcome {
+    without_loss(|| sweeps(path, count, vars, &[]))
+}
+
 /// What must hold for every whole log of a run that has ended in order.
 fn require_whole(log: &Log, path: &Path, stats: &Stats) {
     assert_eq!(log.cut_off, None);
@@ -216,8 +224,8 @@ fn a_log_is_complete_after_an_orderly_end() {
         &[("GGPAGER_STRATEGY", "learned"), ("GGPAGER_BUDGET", "32M"), ("GGPAGER_IO", "pread")],
         &[("GGPAGER_STRATEGY", "observe"), ("GGPAGER_BUDGET", "32M"), ("GGPAGER_GRAIN", "64K")],
     ] {
-        let path = scratch("log");
-        let outcome = sweeps(&path, 6, vars, &[]);
+        let path = scratch_in_memory("log");
+        let outcome = whole_sweeps(&path, 6, vars);
         let (log, stats) = (Log::read(&path), outcome.stats.expect("statistics"));
         eprintln!("{vars:?}: {} items, {} bytes", log.items.len(), stats.trace_bytes);
         require_whole(&log, &path, &stats);
@@ -232,8 +240,8 @@ fn a_log_is_complete_after_an_orderly_end() {
 
 #[test]
 fn the_log_of_the_kernels_strategy_says_what_is_seen() {
-    let path = scratch("log");
-    let outcome = sweeps(&path, 6, &[("GGPAGER_STRATEGY", "kernel"), ("GGPAGER_BUDGET", "32M")], &[]);
+    let path = scratch_in_memory("log");
+    let outcome = whole_sweeps(&path, 6, &[("GGPAGER_STRATEGY", "kernel"), ("GGPAGER_BUDGET", "32M")]);
     let (log, stats) = (Log::read(&path), outcome.stats.expect("statistics"));
     assert_eq!((log.cut_off, log.lost()), (None, 0));
     let replay = Replay::of(&log);
@@ -283,7 +291,7 @@ fn touches(log: &Log) -> u64 {
 
 #[test]
 fn without_statistics_the_log_is_complete_as_well() {
-    let path = scratch("log");
+    let path = scratch_in_memory("log");
     let mut live = Live::start(&path);
     live.ask("fork");
     live.tell("exit");
@@ -296,7 +304,7 @@ fn without_statistics_the_log_is_complete_as_well() {
 
 #[test]
 fn a_killed_programs_log_is_readable_up_to_its_last_chunk() {
-    let path = scratch("log");
+    let path = scratch_in_memory("log");
     let mut live = Live::start(&path);
     let _watchdog = Watchdog::new("a killed program's log");
     // Written while the program runs, without its doing.
@@ -319,7 +327,7 @@ fn a_killed_programs_log_is_readable_up_to_its_last_chunk() {
 
 #[test]
 fn the_limit_is_kept_and_what_is_missing_is_counted() {
-    let path = scratch("log");
+    let path = scratch_in_memory("log");
     let vars = &[("GGPAGER_STRATEGY", "observe"), ("GGPAGER_BUDGET", "32M"), ("GGPAGER_GRAIN", "4K")];
     let outcome = sweeps(&path, 2, vars, &[("GGPAGER_TRACE_LIMIT", "100K")]);
     let (log, stats) = (Log::read(&path), outcome.stats.as_ref().expect("statistics"));
@@ -378,7 +386,7 @@ fn links_are_not_followed_and_the_file_is_private() {
     let outcome = sweeps(&link, 1, vars, &[]);
     assert_eq!(warnings(&outcome, "no fault log"), 1);
     assert_eq!(fs::read_to_string(&precious).expect("a file"), "data");
-    let path = scratch("log");
+    let path = scratch_in_memory("log");
     fs::write(&path, "of an earlier run").expect("room");
     fs::set_permissions(&path, PermissionsExt::from_mode(0o666)).expect("our file");
     sweeps(&path, 1, vars, &[]);
@@ -388,7 +396,7 @@ fn links_are_not_followed_and_the_file_is_private() {
 
 #[test]
 fn each_process_has_a_log_of_its_own() {
-    let folder = scratch("logs");
+    let folder = scratch_in_memory("logs");
     fs::create_dir(&folder).expect("a folder");
     let vars = &[("GGPAGER_STRATEGY", "demand"), ("GGPAGER_BUDGET", "32M")];
     let first = folder.join("log");
@@ -424,8 +432,8 @@ fn observed_cycles_have_every_block_in_the_order_of_its_touch() {
         (2 << 20, &[("GGPAGER_STRATEGY", "observe"), ("GGPAGER_BUDGET", "100%"), ("GGPAGER_GRAIN", "2M")]),
     ] {
         const CYCLES: usize = 3;
-        let path = scratch("log");
-        let outcome = sweeps(&path, CYCLES as u32, vars, &[]);
+        let path = scratch_in_memory("log");
+        let outcome = whole_sweeps(&path, CYCLES as u32, vars);
         let (log, stats) = (Log::read(&path), outcome.stats.expect("statistics"));
         require_whole(&log, &path, &stats);
         let view = log.views().next().expect("a view");

@@ -104,6 +104,8 @@ fn compare(arch: Arch, percent: u64, tokens: &str) -> Option<ExpertStats> {
     let (outcome, log) = Paging { percent, ..PAGING }.traced(&program, &args, model);
     require_same_text(&expected, &outcome.output, &format!("{arch:?}"));
 
+    // Without some of its records the log says something else than the statistics.
+    assert_eq!(outcome.stats.as_ref().expect("required above").trace_lost_records, 0, "{arch:?}");
     let (chosen, touched) = chosen_and_touched(&log);
     assert!(!chosen.is_empty() && !touched.is_empty(), "{} chosen, {} touched", chosen.len(), touched.len());
     let strangers: Vec<_> = touched.difference(&chosen).collect();

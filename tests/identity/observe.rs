@@ -5,7 +5,6 @@ use ggpager::synth::Arch;
 use ggpager::trace::{Event, Item, Reader, Tensor, View};
 
 use super::llama::{Paging, greedy, model, require_same_text, stock, tool};
-use super::support;
 
 /// The prompt, and seven tokens more.
 const CYCLES: usize = 8;
@@ -51,9 +50,7 @@ fn compare(arch: Arch, cases: &[(&str, u64)]) {
     let expected = stock(&program, &args);
     for &(grain, percent) in cases {
         let paging = Paging { fill: "move", strategy: "observe", percent, unprivileged: false };
-        let log = support::scratch("log");
-        let more = [("GGPAGER_GRAIN", grain), ("GGPAGER_TRACE", log.to_str().expect("a plain path"))];
-        let outcome = paging.run_with(&more, &program, &args, model);
+        let (outcome, log) = paging.traced_with(&[("GGPAGER_GRAIN", grain)], &program, &args, model);
         let what = format!("{arch:?} grain {grain} at {percent} %");
         require_same_text(&expected, &outcome.output, &what);
 

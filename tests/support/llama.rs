@@ -156,11 +156,23 @@ impl Paging {
 
     /// The same with a fault log, whose path comes along.
     pub fn traced(&self, program: &Path, args: &[OsString], model: &Model) -> (Outcome, PathBuf) {
-        let log = support::scratch("log");
-        (self.run_with(&[("GGPAGER_TRACE", log.to_str().expect("a plain path"))], program, args, model), log)
+        self.traced_with(&[], program, args, model)
     }
 
-    /// The same with further variables.
+    /// The same with further variables. A busy machine may give the log's thread no time: again then.
+    pub fn traced_with(
+        &self,
+        more: &[(&str, &str)],
+        program: &Path,
+        args: &[OsString],
+        model: &Model,
+    ) -> (Outcome, PathBuf) {
+        let log = support::scratch_in_memory("log");
+        let more = [more, &[("GGPAGER_TRACE", log.to_str().expect("a plain path"))]].concat();
+        (support::without_loss(|| self.run_with(&more, program, args, model)), log)
+    }
+
+    /// As [`Paging::run`], with further variables.
     pub fn run_with(&self, more: &[(&str, &str)], program: &Path, args: &[OsString], model: &Model) -> Outcome {
         let variables = self.variables();
         let own = variables.iter().map(|(name, value)| (*name, value.as_str()));

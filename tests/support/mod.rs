@@ -6,8 +6,8 @@ use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
-use std::sync::OnceLock;
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
+use std::sync::{Mutex, OnceLock};
 use std::time::Duration;
 
 use ggpager::bench::cgroup::Group;
@@ -70,27 +70,53 @@ pub const PAGED: [Setting; 6] = [
     Setting { vars: COPY, unprivileged: true },
 ];
 
-/// A folder that every user may read, removed when the test process ends.
+/// Makes a folder in `parent` that every user may read, removed when the test process ends.
+fn folder_in(parent: &Path, name: &str) -> PathBuf {
+    static FOLDERS: Mutex<Vec<PathBuf>> = Mutex::new(Vec::new());
+    extern "C" fn remove() {
+        let folders = FOLDERS.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        for folder in folders.iter() {
+            let _ = std::fs::remove_dir_all(folder);
+        }
+    }
+    let path = parent.join(format!("ggpager-{name}-{}", std::process::id()));
+    std::fs::create_dir(&path).expect("a folder for the test");
+    FOLDERS.lock().expect("nobody panics with it").push(path.clone());
+    std::fs::set_permissions(&path, PermissionsExt::from_mode(0o777)).expect("a folder for everybody");
+    // SAFETY: registers a handler that stays mapped.
+    unsafe { libc::atexit(remove) };
+    path
+}
+
+/// The test's folder.
 fn folder() -> &'static Path {
     static FOLDER: OnceLock<PathBuf> = OnceLock::new();
-    extern "C" fn remove() {
-        let _ = std::fs::remove_dir_all(FOLDER.get().expect("made before"));
-    }
-    FOLDER.get_or_init(|| {
-        let path = std::env::temp_dir().join(format!("ggpager-hazards-{}", std::process::id()));
-        std::fs::create_dir(&path).expect("a folder for the test");
-        std::fs::set_permissions(&path, PermissionsExt::from_mode(0o777)).expect("a folder for everybody");
-        // SAFETY: registers a handler that stays mapped.
-        unsafe { libc::atexit(remove) };
-        path
-    })
+    FOLDER.get_or_init(|| folder_in(&std::env::temp_dir(), "hazards"))
+}
+
+/// A folder in memory, for what no slow or busy drive is to hold up; `None` where there is no room for `bytes`.
+pub fn folder_in_memory(bytes: u64) -> Option<&'static Path> {
+    static FOLDER: OnceLock<PathBuf> = OnceLock::new();
+    let memory = Path::new("/dev/shm");
+    let left_bytes = rustix::fs::statvfs(memory).map_or(0, |it| it.f_bavail * it.f_frsize);
+    (left_bytes >= bytes).then(|| FOLDER.get_or_init(|| folder_in(memory, "memory")).as_path())
+}
+
+/// A path in `folder` that is used once.
+fn fresh(folder: &Path, name: &str) -> PathBuf {
+    use std::sync::atomic::{AtomicU32, Ordering};
+    static COUNT: AtomicU32 = AtomicU32::new(0);
+    folder.join(format!("{}-{name}", COUNT.fetch_add(1, Ordering::Relaxed)))
 }
 
 /// A fresh path in the test's folder.
 pub fn scratch(name: &str) -> PathBuf {
-    use std::sync::atomic::{AtomicU32, Ordering};
-    static COUNT: AtomicU32 = AtomicU32::new(0);
-    folder().join(format!("{}-{name}", COUNT.fetch_add(1, Ordering::Relaxed)))
+    fresh(folder(), name)
+}
+
+/// The same in memory if possible, for small files: a fault log that is written too slowly loses records.
+pub fn scratch_in_memory(name: &str) -> PathBuf {
+    fresh(folder_in_memory(32 << 20).unwrap_or_else(folder), name)
 }
 
 /// The preloaded library, built once. Together with the running test, which is built already: with it alone the
@@ -264,4 +290,17 @@ pub fn available(what: &str, present: bool) -> bool {
 pub fn is_root() -> bool {
     // SAFETY: no arguments, cannot fail.
     unsafe { libc::geteuid() == 0 }
+}
+
+/// What `run` gives, which writes a fault log. While the log has lost records it runs again, three times at most.
+pub fn without_loss(run: impl Fn() -> Outcome) -> Outcome {
+    let is_whole = |outcome: &Outcome| outcome.stats.as_ref().is_none_or(|stats| stats.trace_lost_records == 0);
+    let mut outcome = run();
+    for _ in 0..3 {
+        if is_whole(&outcome) {
+            break;
+        }
+        outcome = run();
+    }
+    outcome
 }
