@@ -10,7 +10,7 @@ use ggpager::stats::ExpertStats;
 use ggpager::synth::Arch;
 use ggpager::trace::{Event, Foreteller, Item, Reader, Record, Tensor, View};
 
-use super::llama::{Paging, greedy, model, require_same_text, stock, tool};
+use super::llama::{Model, Paging, greedy, model, model_in_memory, require_same_text, stock, tool};
 use super::support::{self, Setting};
 
 const PAGING: Paging = Paging { fill: "move", strategy: "experts", percent: 25, unprivileged: false };
@@ -95,10 +95,10 @@ fn foretold(log: &Path) -> [(u64, u64); 2] {
     foretold
 }
 
-/// Runs it with `percent` of the model in memory; gives what the statistics say of experts.
-fn compare(arch: Arch, percent: u64, tokens: &str) -> Option<ExpertStats> {
+/// Runs the model that `of` gives with `percent` of it in the pool; gives what the statistics say of experts.
+fn compare(of: fn(Arch) -> &'static Model, arch: Arch, percent: u64, tokens: &str) -> Option<ExpertStats> {
     let program = tool("llama-completion")?;
-    let model = model(arch);
+    let model = of(arch);
     let args = greedy(model, tokens, &[]);
     let expected = stock(&program, &args);
     let (outcome, log) = Paging { percent, ..PAGING }.traced(&program, &args, model);
@@ -121,10 +121,11 @@ fn compare(arch: Arch, percent: u64, tokens: &str) -> Option<ExpertStats> {
     Some(it)
 }
 
-/// A drive that has enough to do is asked for nothing that is only probable: hence most of the model is in memory here.
+/// A drive that has enough to do is asked for nothing that is only probable: hence most of the model is in the pool here,
+/// and its file in memory, whatever the machine's drive.
 #[test]
 fn what_the_next_router_is_expected_to_choose_it_chooses() {
-    let Some(it) = compare(Arch::Qwen3Moe, 75, "48") else { return };
+    let Some(it) = compare(model_in_memory, Arch::Qwen3Moe, 75, "48") else { return };
     assert!(it.gate.guesses > 0 && it.held_gate_bytes > 0, "{it:?}");
     // By chance it would be an eighth.
     assert!(it.gate.precision().is_some_and(|precision| precision > 0.4), "{it:?}");
@@ -132,17 +133,17 @@ fn what_the_next_router_is_expected_to_choose_it_chooses() {
 
 #[test]
 fn qwen3moe() {
-    compare(Arch::Qwen3Moe, 25, "8");
+    compare(model, Arch::Qwen3Moe, 25, "8");
 }
 
 #[test]
 fn deepseek2() {
-    compare(Arch::Deepseek2, 25, "8");
+    compare(model, Arch::Deepseek2, 25, "8");
 }
 
 #[test]
 fn gpt_oss() {
-    compare(Arch::GptOss, 25, "8");
+    compare(model, Arch::GptOss, 25, "8");
 }
 
 /// llama-imatrix looks at every matrix product of the graph.

@@ -55,35 +55,47 @@ pub struct Model {
     pub files: usize,
 }
 
-/// Writes the model that `request` makes of its name, unless a test has done so before.
-fn written(name: &str, request: impl FnOnce(PathBuf) -> Request) -> &'static Model {
-    static MODELS: Mutex<Vec<(String, &'static Model)>> = Mutex::new(Vec::new());
+/// Writes the model that `request` makes of its path, `name` in `folder`, unless a test has done so before.
+fn written(folder: &Path, name: &str, request: impl FnOnce(PathBuf) -> Request) -> &'static Model {
+    static MODELS: Mutex<Vec<(PathBuf, &'static Model)>> = Mutex::new(Vec::new());
     let mut models = MODELS.lock().expect("no test panics while it writes a model");
-    if let Some((_, model)) = models.iter().find(|(other, _)| other == name) {
+    let path = folder.join(format!("{name}.gguf"));
+    if let Some((_, model)) = models.iter().find(|(other, _)| *other == path) {
         return model;
     }
-    let plan = request(folder().join(format!("{name}.gguf"))).plan().expect("a possible model");
+    let plan = request(path.clone()).plan().expect("a possible model");
     plan.write(WriteOptions::default(), &mut |_| ControlFlow::Continue(())).expect("room for a model");
     for file in &plan.files {
         std::fs::set_permissions(&file.path, PermissionsExt::from_mode(0o644)).expect("readable for everybody");
     }
     let model = Model { path: plan.files[0].path.clone(), bytes: plan.bytes(), files: plan.files.len() };
     let model: &'static Model = Box::leak(Box::new(model));
-    models.push((name.to_owned(), model));
+    models.push((path, model));
     model
 }
 
 /// The model of an architecture whose quarter is more than the least budget: 16 frames of 2 MiB for
 /// each of dense and expert blocks, and 16 of 16 KiB for embedding rows.
 pub fn model(arch: Arch) -> &'static Model {
+    model_in(folder(), arch)
+}
+
+/// The same in memory if there is room: what is only done while the drive rests is done on every machine.
+pub fn model_in_memory(arch: Arch) -> &'static Model {
+    static FOLDER: OnceLock<&'static Path> = OnceLock::new();
+    // Asked once: the model itself takes of the room.
+    model_in(FOLDER.get_or_init(|| support::folder_in_memory(600_000_000).unwrap_or_else(folder)), arch)
+}
+
+fn model_in(folder: &Path, arch: Arch) -> &'static Model {
     let bytes = if arch == Arch::Llama { 138_000_000 } else { 274_000_000 };
-    written(arch.name(), |out| Request::new(out, arch, Quant::usual(arch), ByteSize(bytes)))
+    written(folder, arch.name(), |out| Request::new(out, arch, Quant::usual(arch), ByteSize(bytes)))
 }
 
 /// A dense model of `bytes`, in files of `split_max` bytes at most.
 pub fn dense(bytes: u64, split_max: Option<u64>) -> &'static Model {
     let name = format!("llama-{bytes}-{}", split_max.unwrap_or(0));
-    written(&name, |out| Request {
+    written(folder(), &name, |out| Request {
         split_max: split_max.map(ByteSize),
         // One vocabulary for all, so that any two can be main and draft.
         vocab: Some(16_000),
