@@ -43,7 +43,8 @@ fn the_faster_drive_serves_more() {
     for (original, slow) in [(0, 0), (0, 1)] {
         let files = drives.each_ref().map(|drive| drive.folder().join("model.gguf"));
         let device = Disk::of(&files[slow]).expect("a loop device").device;
-        let limits = Limits { drive: Some((device, 40_000_000)), ..Limits::default() };
+        // Slower than the other one is, however busy the drive below both of them.
+        let limits = Limits { drive: Some((device, 10_000_000)), ..Limits::default() };
         let name = format!("ggpager-replicas-{}", std::process::id());
         let group = Hierarchy::find().and_then(|hierarchy| hierarchy.create(&name, &limits));
         let Ok(group) = group.inspect_err(|error| assert!(!available(&format!("blkio: {error}"), false))) else {
