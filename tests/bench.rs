@@ -64,7 +64,7 @@ fn show(output: &Output) -> String {
 fn every_output_holds_every_contender() {
     let folder = tempfile::tempdir_in(".").unwrap();
     let folder = folder.path();
-    llama(folder, "for t in one two three four; do printf ' %s' $t; sleep 0.02; done");
+    llama(folder, "for t in one two three four; do printf ' %s' $t; sleep 0.1; done");
     let files = ["json", "md", "svg"].map(|ending| folder.join(format!("out.{ending}")).display().to_string());
     let options =
         ["-t", "2", "-s", "demand,readahead", "--json", &files[0], "--markdown", &files[1], "--svg", &files[2]];
@@ -83,8 +83,12 @@ fn every_output_holds_every_contender() {
     // The prompt is a phase of its own, and each token is told.
     assert_eq!(json["summaries"][2]["prefill_ms"], 40.0);
     assert_eq!(json["summaries"][2]["prompt_tokens"], 4.0);
-    assert_eq!(json["summaries"][2]["gaps"].as_array().unwrap().len(), 3);
-    assert_eq!(json["rounds"][0]["records"][0]["turns"][0]["arrivals"].as_array().unwrap().len(), 4);
+    let summaries = json["summaries"].as_array().unwrap().iter();
+    assert_eq!(summaries.map(|summary| summary["gaps"].as_array().unwrap().len()).max(), Some(3));
+    // A bench that has to wait for a processor may find two tokens at once, but not in all runs.
+    let records = json["rounds"].as_array().unwrap().iter().flat_map(|round| round["records"].as_array().unwrap());
+    let arrivals = records.map(|record| record["turns"][0]["arrivals"].as_array().unwrap().len());
+    assert_eq!(arrivals.max(), Some(4));
     for file in &files[1..] {
         let text = std::fs::read_to_string(file).unwrap();
         for told in ["ggpager readahead", STOCK, "prefill ms", "first token s", "decode x stock"] {
@@ -244,7 +248,7 @@ fn servers(workload: &str) -> Option<serde_json::Value> {
     let mut command = Command::new(env!("CARGO_BIN_EXE_ggpager"));
     command.env("GGPAGER_LIB", support::library()).arg("bench").arg("--llama").arg(program);
     command.args(["--workload", workload, "--synth", "40M", "--second-synth", "20M", "--folder"]).arg(folder.path());
-    command.args(["--stock-readahead", "own", "-s", "readahead", "-r", "1", "-n", "4", "--prompt-tokens", "8"]);
+    command.args(["--stock-readahead", "own", "-s", "readahead", "-r", "1", "-n", "16", "--prompt-tokens", "8"]);
     command.args(["--budget", "50%", "--ceiling-time", "0.1", "--json"]).arg(&json);
     let output = command.output().unwrap();
     assert!(output.status.success(), "{}", show(&output));

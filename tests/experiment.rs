@@ -19,7 +19,7 @@ fn experiment(folder: &Path, llama: &Path, options: &[&str]) -> Command {
     }
     command.env("GGPAGER_LIB", support::library()).arg("experiment").arg("--out").arg(folder.join("results"));
     command.arg("--llama").arg(llama).arg("--folder").arg(folder);
-    command.args(["--swap", "64M", "-c", "256", "-n", "6", "-t", "2"]).args(options);
+    command.args(["--swap", "64M", "-c", "256", "-n", "40", "-t", "2"]).args(options);
     command
 }
 
