@@ -281,7 +281,7 @@ mod tests {
     #[test]
     fn a_run_is_held_by_its_limit_and_the_group_goes_away() {
         let limits = Limits { memory_bytes: Some(64 << 20), ..Limits::default() };
-        let name = format!("ggpager-test-{}", std::process::id());
+        let name = format!("ggpager-bench-test-{}", std::process::id());
         let group = match Hierarchy::find().and_then(|hierarchy| hierarchy.create(&name, &limits)) {
             Ok(group) => group,
             Err(error) => return skipped(&error.to_string()),
