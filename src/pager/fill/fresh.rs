@@ -102,7 +102,7 @@ impl Fresh {
     pub fn made(&mut self) -> Option<Made> {
         let made = self.made.try_recv().ok()?;
         self.pending -= 1;
-        self.bytes += self.slot_bytes as u64;
+        self.bytes += if made.1.is_ok() { self.slot_bytes as u64 } else { 0 };
         Some(made)
     }
 
