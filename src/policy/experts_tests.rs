@@ -134,10 +134,8 @@ fn a_prompt_counts_as_one_token() {
     let table = table(20);
     let mut policy = policy(&table);
     (0..3).for_each(|_| policy.routed(&table, slice(1), 1.0));
-    // Each of all slices for some of the tokens, again and again.
-    for _ in 0..20 {
-        (0..SLICES).for_each(|number| policy.routed(&table, slice(number), 0.05));
-    }
+    // Each of all slices for one of twenty tokens.
+    (0..SLICES).for_each(|number| policy.routed(&table, slice(number), 0.05));
     (0..2).for_each(|_| policy.routed(&table, slice(2), 1.0));
     assert_eq!(
         policy.order(&table, 0..table.len() as BlockId)[DENSE as usize..][..2],
@@ -167,7 +165,7 @@ fn a_warm_up_run_changes_nothing_of_what_is_liked() {
     // What it chose is in use, and old uses do not fade for it.
     let mut experts = Experts::default();
     experts.routed(&table, slice(1), 1.0);
-    (0..SLICES).for_each(|number| experts.routed(&table, slice(number), 0.0));
+    (0..2 * SLICES).for_each(|number| experts.routed(&table, slice(number % SLICES), 0.0));
     assert!((experts.warmth(slice(1)) - 1.0).abs() < 1e-9, "{}", experts.warmth(slice(1)));
     assert_eq!(experts.heat[&slice(SLICES - 1)].last, experts.clock);
 }
@@ -187,10 +185,10 @@ fn a_slice_makes_room_for_one_as_long() {
         table.set_state(id, State::Reading);
         table.set_state(id, State::Staged);
     }
-    experts.clock += IN_USE;
+    experts.clock += 200;
     // All but the long ones are cold.
     (0..199).step_by(4).for_each(|id| experts.warm(id, 100.0));
-    experts.clock += IN_USE;
+    experts.clock += 200;
     let len_for = |wanted| experts.coldest(&table, wanted).map(|id| table.block(id).len);
     assert_eq!([len_for(Some(196)), len_for(Some(199)), len_for(None)], [Some(2 * SLICE), Some(SLICE), Some(SLICE)]);
 }
@@ -327,4 +325,48 @@ fn a_chosen_expert_takes_the_memory_of_a_colder_one_of_another_layer() {
     policy.routed(&table, hot, 1.0);
     table.set_ready(Some(u64::from(SLICE)));
     assert_eq!(policy.exchange(&table, hot), None, "there is memory for it");
+}
+
+#[test]
+fn an_old_use_counts_half_after_some_passes_however_many_uses_they_have() {
+    let table = table(20);
+    for uses in [1, 9] {
+        let mut experts = Experts::default();
+        experts.routed(&table, slice(0), 1.0);
+        for pass in 1..=2 * HALF_LIFE_PASSES as u32 {
+            for layer in [1, 0] {
+                (1..=uses).for_each(|number| experts.routed(&table, slice(layer * LAYER + number), 1.0));
+            }
+            let expected = (-f64::from(pass) / HALF_LIFE_PASSES).exp2();
+            assert!((experts.warmth(slice(0)) - expected).abs() < 1e-9, "{uses} uses, pass {pass}");
+        }
+    }
+}
+
+#[test]
+fn what_is_computed_now_is_evicted_last() {
+    let mut table = table(20);
+    let mut experts = Experts::default();
+    let hold = |experts: &mut Experts, table: &mut BlockTable, slice: BlockId| {
+        experts.routed(table, slice, 1.0);
+        if table.state(slice) == State::Absent {
+            experts.expect(table, slice);
+            table.set_state(slice, State::Reading);
+            table.set_state(slice, State::Staged);
+        }
+    };
+    // Two passes through the first layer made these warm.
+    for _ in 0..2 {
+        (0..100).for_each(|number| hold(&mut experts, &mut table, slice(number)));
+        experts.routed(&table, slice(LAYER + 299), 1.0);
+    }
+    // The second chooses more than the newest blocks that count as in use.
+    (0..90).for_each(|number| hold(&mut experts, &mut table, slice(LAYER + number)));
+    let evictable = |experts: &Experts, layer: u32, numbers: Range<u32>| {
+        numbers.filter(|number| experts.is_evictable(&table, slice(layer * LAYER + number))).count()
+    };
+    assert_eq!([evictable(&experts, 0, 0..100), evictable(&experts, 1, 0..90)], [100, 0]);
+    // The next pass has begun: only the newest are kept.
+    experts.routed(&table, slice(299), 1.0);
+    assert_eq!([evictable(&experts, 0, 0..100), evictable(&experts, 1, 0..90)], [100, 90 - IN_USE as usize + 1]);
 }

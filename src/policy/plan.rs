@@ -23,7 +23,7 @@ const ROW_FRAMES: u64 = 64;
 const ROW_SHARE: u64 = 16;
 
 /// Expert slices keep at least this many frames, or this part of the budget when that is less.
-const EXPERT_FRAMES: u64 = 2 * super::experts::IN_USE;
+const EXPERT_FRAMES: u64 = 384;
 const EXPERT_SHARE: u64 = 4;
 
 /// A stream of at most this part of the resident share stays whole: a draft model is read several
