@@ -90,6 +90,20 @@ mod tests {
     }
 
     #[test]
+    fn what_is_mapped_from_files_is_not_anonymous() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("statm");
+        let anonymous = |text: &str| {
+            std::fs::write(&path, text).unwrap();
+            anonymous_bytes(&path, &mut Reader::default())
+        };
+        let page = rustix::param::page_size() as u64;
+        assert_eq!(anonymous("9000 700 300 1 0 500 0\n"), Some(400 * page));
+        assert_eq!([anonymous("9000 700"), anonymous("")], [None; 2]);
+        assert!(anonymous_bytes(Path::new("/proc/self/statm"), &mut Reader::default()).is_some_and(|bytes| bytes > 0));
+    }
+
+    #[test]
     fn pressure_is_read_with_and_without_its_second_line() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("memory");
