@@ -114,7 +114,7 @@ impl Experts {
     fn used(&mut self, table: &BlockTable, id: BlockId, share: f64) {
         if !is_edge(table, id) {
             self.clock += 1;
-            let layer = layer(table, id);
+            let layer = layer(table, id).unwrap_or(self.layer);
             let begins = layer < std::mem::replace(&mut self.layer, layer);
             // What counts for nothing makes nothing old.
             self.pass += u32::from(begins && share > 0.0);
@@ -132,8 +132,8 @@ impl Experts {
     }
 
     /// Slices `ids` may be read in that order when there is nothing better to do.
-    pub fn foresee(&mut self, ids: &[BlockId]) {
-        self.idle.extend(ids);
+    pub fn foresee(&mut self, table: &BlockTable, ids: &[BlockId]) {
+        self.idle.extend(ids.iter().filter(|&&id| is_expert(table, id)));
     }
 
     /// An earlier run liked `ids`, the first most.
@@ -267,7 +267,7 @@ impl Experts {
     fn is_evictable(&self, table: &BlockTable, id: BlockId) -> bool {
         let half = self.at.len() as u64 / 2;
         let is_in_use = |heat: &Heat| {
-            let computed_now = heat.pass == self.pass && self.layer == layer(table, id);
+            let computed_now = heat.pass == self.pass && layer(table, id) == Some(self.layer);
             self.clock - heat.last < if computed_now { half } else { IN_USE.min(half) }
         };
         table.is_evictable(id) && !self.heat.get(&id).is_some_and(is_in_use)
@@ -299,15 +299,15 @@ fn is_edge(table: &BlockTable, id: BlockId) -> bool {
     table.block(id).frame_bytes == EDGE_BYTES
 }
 
-fn is_expert(table: &BlockTable, id: BlockId) -> bool {
-    matches!(table.block(id).role, Role::Expert { .. })
+pub(super) fn is_expert(table: &BlockTable, id: BlockId) -> bool {
+    layer(table, id).is_some()
 }
 
-/// The layer of the expert block `id`.
-fn layer(table: &BlockTable, id: BlockId) -> u32 {
+/// The layer of the block `id`; `None` for what is no expert's.
+fn layer(table: &BlockTable, id: BlockId) -> Option<u32> {
     match table.block(id).role {
-        Role::Expert { layer } => layer,
-        _ => unreachable!("no expert"),
+        Role::Expert { layer } => Some(layer),
+        Role::Cyclic | Role::Row => None,
     }
 }
 

@@ -370,3 +370,23 @@ fn what_is_computed_now_is_evicted_last() {
     experts.routed(&table, slice(299), 1.0);
     assert_eq!([evictable(&experts, 0, 0..100), evictable(&experts, 1, 0..90)], [100, 90 - IN_USE as usize + 1]);
 }
+
+#[test]
+fn a_block_of_the_cycle_is_neither_guessed_nor_foreseen() {
+    let mut table = table(20);
+    let mut policy = Learned::led_by_routers();
+    // In no order, so that only a guess could name it.
+    let shared = 3;
+    let order: Vec<BlockId> = (0..DENSE).filter(|&id| id != shared).collect();
+    policy.mapped(&table, 0..table.len() as BlockId, &order);
+    touch(&mut table, &mut policy, 0);
+    while let Some(id) = policy.next_read(&table, GUESSED_READS) {
+        table.set_state(id, State::Reading);
+        table.set_state(id, State::Staged);
+    }
+    policy.guessed(&[shared, slice(50)]);
+    assert_eq!(policy.next_read(&table, 0), Some(slice(50)));
+    let mut experts = Experts::default();
+    experts.foresee(&table, &[shared, slice(50)]);
+    assert_eq!(experts.next_idle(&table), Some(slice(50)));
+}

@@ -147,9 +147,9 @@ impl Policy for Learned {
         }
     }
 
-    fn experts(&mut self, _table: &BlockTable, slices: &[BlockId]) {
+    fn experts(&mut self, table: &BlockTable, slices: &[BlockId]) {
         if self.led_by_routers {
-            self.cycle.experts.foresee(slices);
+            self.cycle.experts.foresee(table, slices);
         }
     }
 

@@ -2,6 +2,7 @@
 //! some day. What nobody has chosen waits for memory that is ready: the pager has better things to do than to zero some.
 
 use super::cycle::Cycle;
+use super::experts::is_expert;
 use super::{BlockId, BlockTable, Role, State};
 
 /// Reads in flight at most beside one that nobody has chosen: a chosen one must not wait long.
@@ -34,7 +35,8 @@ impl Cycle {
             return None;
         }
         while let Some(&id) = self.guesses.front() {
-            let is_absent = table.state(id) == State::Absent;
+            // Where a tensor of experts begins or ends, a slice has a part of a block that the cycle reads.
+            let is_absent = is_expert(table, id) && table.state(id) == State::Absent;
             if is_absent && !table.is_ready(id) {
                 return None;
             }
