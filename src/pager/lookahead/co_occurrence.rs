@@ -156,16 +156,22 @@ impl CoOccurrence {
         }
     }
 
+    /// Whether the step from `choice` to the next layer is learned.
+    pub fn knows(&self, choice: &Choice) -> bool {
+        self.tells(choice.layer, choice.used as usize)
+            && choice.layer.checked_add(1).is_some_and(|layer| self.steps.contains_key(&layer))
+    }
+
     /// The experts that the layer after `choice` will probably choose, token by token, the most probable first; `None`
-    /// where that is not learned.
+    /// where that is not [known](Self::knows).
     pub fn foretell(&mut self, choice: &Choice) -> Option<Vec<Vec<u32>>> {
-        let used = choice.used as usize;
-        if !self.tells(choice.layer, used) {
+        if !self.knows(choice) {
             return None;
         }
         let step = self.steps.get(&choice.layer.checked_add(1)?)?;
         let scores = &mut self.scores;
-        Some(choice.experts.chunks_exact(used).map(|before| step.probable(before, scores)).collect())
+        let tokens = choice.experts.chunks_exact(choice.used as usize);
+        Some(tokens.map(|before| step.probable(before, scores)).collect())
     }
 }
 

@@ -127,9 +127,11 @@ impl Lookahead {
     }
 
     fn by_co_occurrence(&mut self, seen: &Choice) -> Option<Vec<Vec<u32>>> {
+        if !self.co_occurrence.knows(seen) || !self.co_occurrence_trust.allows() {
+            return None;
+        }
         self.asked_at_ns = cpu_time::of_this_thread_ns();
-        let favourites = self.co_occurrence.foretell(seen)?;
-        self.co_occurrence_trust.allows().then_some(favourites)
+        self.co_occurrence.foretell(seen)
     }
 
     /// What `by` has foretold since it was asked is on its way to be read: that was all of its work.
