@@ -160,7 +160,7 @@ impl Replay {
             }
             Event::Budget { bytes } => bytes > 0,
             Event::Cycle { number } => number > 0,
-            Event::Lost { .. } | Event::Routed { .. } | Event::Guessed { .. } => true,
+            Event::Lost { .. } | Event::Routed { .. } | Event::Guessed { .. } | Event::Affine { .. } => true,
         }
     }
 }

@@ -25,6 +25,9 @@ use crate::ggml::{SET_WATCH, TensorCalls, Watch, ggml, set_watch};
 /// How the node begins whose result is a layer's choice.
 const CHOICE: &str = "ffn_moe_topk";
 
+/// How the nodes begin whose results are the numbers that a layer chooses by.
+const SCORES: &str = "ffn_moe_probs";
+
 /// The callback of one scheduler. Only the thread that computes its graph looks at it.
 struct Chain {
     calls: TensorCalls,
@@ -34,6 +37,8 @@ struct Chain {
     wanted: Cell<bool>,
     /// The norm that was asked about last, and its layer. It is looked at in the same pass over the graph.
     norm: Cell<Option<(u32, *const c_void)>>,
+    /// The same for scores.
+    scores: Cell<Option<(u32, *const c_void)>>,
 }
 
 // SAFETY: a scheduler is used by one thread at a time (ggml-backend.h), and so is its chain; the
@@ -78,6 +83,7 @@ fn chained(sched: *mut c_void, calls: TensorCalls, callback: Option<Watch>, data
                 theirs: Cell::new((None, std::ptr::null_mut())),
                 wanted: Cell::new(false),
                 norm: Cell::new(None),
+                scores: Cell::new(None),
             })
         });
         chain.theirs.set((callback, data));
@@ -93,8 +99,10 @@ unsafe extern "C-unwind" fn watch(tensor: *mut c_void, ask: bool, chain: *mut c_
     let node = catch_unwind(|| node(&calls, tensor)).ok().flatten();
     let (theirs, data) = chain.theirs.get();
     if ask {
-        if let Some(Node::Norm(layer)) = node {
-            chain.norm.set(Some((layer, tensor)));
+        match node {
+            Some(Node::Norm(layer)) => chain.norm.set(Some((layer, tensor.cast_const()))),
+            Some(Node::Scores(layer)) => chain.scores.set(Some((layer, tensor.cast_const()))),
+            Some(Node::Choice(_)) | None => {}
         }
         // SAFETY: the program's callback, as ggml would have called it.
         let wanted = theirs.is_some_and(|theirs| unsafe { theirs(tensor, true, data) });
@@ -102,9 +110,11 @@ unsafe extern "C-unwind" fn watch(tensor: *mut c_void, ask: bool, chain: *mut c_
         return wanted || matches!(node, Some(Node::Choice(_)));
     }
     if let Some(Node::Choice(layer)) = node {
-        let norm = chain.norm.take().filter(|norm| norm.0 == layer).map(|norm| norm.1);
+        let of_layer =
+            |seen: &Cell<Option<(u32, *const c_void)>>| seen.take().filter(|it| it.0 == layer).map(|it| it.1);
+        let (norm, scores) = (of_layer(&chain.norm), of_layer(&chain.scores));
         // What fails here is read when it is touched.
-        let _ = catch_unwind(|| tell(&calls, tensor, norm, layer));
+        let _ = catch_unwind(|| tell(&calls, tensor, norm, scores, layer));
     }
     match theirs {
         // SAFETY: as above.
@@ -121,6 +131,9 @@ enum Node {
     /// A state as the next operation sees it: `ffn_norm-7`, `attn_post_norm-7`. The last one before a choice is
     /// what the router saw; it is still needed then, by the experts.
     Norm(u32),
+    /// What the router gave every expert: `ffn_moe_probs-7`, or `ffn_moe_probs_biased-7` where it chooses by another number
+    /// than it weights by. The last one before a choice is what that was made from; nothing has been written over it then.
+    Scores(u32),
 }
 
 /// Which of them `tensor` is.
@@ -131,44 +144,56 @@ fn node(calls: &TensorCalls, tensor: *const c_void) -> Option<Node> {
     let node = match what {
         CHOICE => Node::Choice,
         _ if what.ends_with("norm") => Node::Norm,
+        _ if what.starts_with(SCORES) => Node::Scores,
         _ => return None,
     };
     layer.parse().ok().map(node)
 }
 
 /// Reads the numbers of the experts and what the router saw, and hands them to the pager.
-fn tell(calls: &TensorCalls, choice: *const c_void, norm: Option<*const c_void>, layer: u32) {
+fn tell(
+    calls: &TensorCalls,
+    choice: *const c_void,
+    norm: Option<*const c_void>,
+    scores: Option<*const c_void>,
+    layer: u32,
+) {
     engine::calmly(|| {
         let Some(pager) = engine::pager() else { return };
         // SAFETY: questions about a tensor of ggml's.
         let (elements, rows) = unsafe { ((calls.elements)(choice), (calls.rows)(choice)) };
         let (Ok(elements), Ok(rows)) = (usize::try_from(elements), usize::try_from(rows)) else { return };
-        let Some(words) = words(calls, choice).filter(|_| rows > 0 && elements > 0) else { return };
+        let Some(words) = words(calls, choice, rows, rows).filter(|_| rows > 0 && elements > 0) else { return };
         let used = elements / rows;
         // A view of the sorted experts of each token: its rows lie further apart than they are long.
         let stride = if rows > 1 { (words.len() - used) / (rows - 1) } else { used };
         let chosen = (0..rows).filter_map(|row| words.get(row * stride..row * stride + used)).flatten().copied();
         let states = norm.filter(|_| rows <= Choice::STATES_MAX && pager.wants_states());
-        let states = states.and_then(|norm| self::words(calls, norm)).unwrap_or_default();
+        let floats = |tensor, tokens| {
+            let words = self::words(calls, tensor, rows, tokens).unwrap_or_default();
+            words.into_iter().map(f32::from_bits).collect()
+        };
         pager.routed(Choice {
             layer,
             used: used as u32,
             experts: chosen.collect(),
-            states: states.into_iter().map(f32::from_bits).collect(),
+            states: states.map_or_else(Vec::new, |norm| floats(norm, rows)),
+            scores: scores.map_or_else(Vec::new, |scores| floats(scores, rows.min(Choice::SCORES_MAX))),
         });
     });
 }
 
-/// The bytes of a tensor whose elements have four each.
-fn words(calls: &TensorCalls, tensor: *const c_void) -> Option<Vec<u32>> {
+/// The last `wanted` of `rows` rows of a tensor whose elements have four bytes each.
+fn words(calls: &TensorCalls, tensor: *const c_void, rows: usize, wanted: usize) -> Option<Vec<u32>> {
     // SAFETY: questions about a tensor of ggml's.
     let (element_bytes, bytes) = unsafe { ((calls.element_bytes)(tensor), (calls.bytes)(tensor)) };
     if element_bytes != size_of::<u32>() || !bytes.is_multiple_of(element_bytes) {
         return None;
     }
-    let mut words = vec![0u32; bytes / element_bytes];
-    // SAFETY: `words` has room for all bytes of the tensor.
-    unsafe { (calls.get)(tensor, words.as_mut_ptr().cast(), 0, bytes) };
+    let from = if wanted < rows { bytes.checked_div(rows)?.checked_mul(rows - wanted)? } else { 0 };
+    let mut words = vec![0u32; (bytes - from) / element_bytes];
+    // SAFETY: `words` has room for the bytes of the tensor from `from` on, which is inside of it.
+    unsafe { (calls.get)(tensor, words.as_mut_ptr().cast(), from, bytes - from) };
     Some(words)
 }
 

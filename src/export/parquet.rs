@@ -26,7 +26,7 @@ enum Values {
 use Values::{Flag, Number, Word};
 
 /// The columns, in the order of [`Row`]'s fields.
-const COLUMNS: [(&str, Values); 22] = [
+const COLUMNS: [(&str, Values); 23] = [
     ("at_ns", Number(|row| Some(row.at_ns as i64))),
     ("event", Word(|row| Some(row.event))),
     ("view", Number(|row| row.view.map(i64::from))),
@@ -48,6 +48,7 @@ const COLUMNS: [(&str, Values); 22] = [
     ("cycle", Number(|row| row.cycle.map(|value| value as i64))),
     ("token", Number(|row| row.token.map(i64::from))),
     ("by", Word(|row| row.by)),
+    ("level", Number(|row| row.level.map(i64::from))),
     ("records", Number(|row| row.records.map(|value| value as i64))),
 ];
 

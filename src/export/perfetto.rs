@@ -142,7 +142,8 @@ impl Events<'_> {
             | Event::Evict { .. }
             | Event::Rearm { .. }
             | Event::Routed { .. }
-            | Event::Guessed { .. } => Ok(()),
+            | Event::Guessed { .. }
+            | Event::Affine { .. } => Ok(()),
         }
     }
 }

@@ -12,7 +12,7 @@ pub struct Row {
     /// Nanoseconds of the log's clock.
     pub at_ns: u64,
     /// `view`, `touch`, `woken`, `read`, `read_end`, `install`, `evict`, `rearm`, `budget`, `cycle`,
-    /// `routed`, `guessed`, `unmapped` or `lost`.
+    /// `routed`, `guessed`, `affine`, `unmapped` or `lost`.
     pub event: &'static str,
     /// Number of the view, of `view` and `unmapped`.
     pub view: Option<u32>,
@@ -52,6 +52,8 @@ pub struct Row {
     pub token: Option<u32>,
     /// Who foretold the router's choice: `gate` or `co-occurrence`.
     pub by: Option<&'static str>,
+    /// How near the router came to choosing the expert, of 15; half of that is where its choice ends.
+    pub level: Option<u8>,
     /// Records that are missing.
     pub records: Option<u64>,
 }
@@ -106,6 +108,9 @@ impl Row {
             }
             Event::Guessed { layer, expert, by } => {
                 Row { layer: Some(layer), expert: Some(expert), by: Some(by.word()), ..row("guessed") }
+            }
+            Event::Affine { layer, expert, level } => {
+                Row { layer: Some(layer), expert: Some(expert), level: Some(level), ..row("affine") }
             }
             Event::Unmapped { view } => Row { view: Some(view), ..row("unmapped") },
             Event::Lost { records } => Row { records: Some(records), ..row("lost") },

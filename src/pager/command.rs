@@ -44,12 +44,18 @@ pub struct Choice {
     pub experts: Vec<u32>,
     /// What the router saw, token by token; empty when that is not known, or not worth while.
     pub states: Vec<f32>,
+    /// What it gave every expert for each of the batch's last tokens, [`Choice::SCORES_MAX`] at most, token by token; empty when
+    /// that is not known.
+    pub scores: Vec<f32>,
 }
 
 impl Choice {
     /// Tokens of a batch at most for which it is worth while to know what their router saw: with more, most
     /// experts are chosen anyway.
     pub const STATES_MAX: usize = 4;
+
+    /// Tokens of a batch of which scores are kept: what comes next resembles the last ones.
+    pub const SCORES_MAX: usize = 16;
 
     /// Tokens of the batch.
     pub fn tokens(&self) -> usize {

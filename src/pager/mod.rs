@@ -7,6 +7,7 @@
 //! the operating system. [`meter`] counts and [`trace`] records. [`kernel`] is the strategy that does without
 //! faults, and [`load`] serves models that fit. [`lookahead`] foretells what routers will choose.
 
+pub mod affinity;
 pub mod blocks;
 mod busy;
 mod cells;

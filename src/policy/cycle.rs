@@ -9,7 +9,7 @@
 use std::collections::VecDeque;
 use std::ops::Range;
 
-use super::experts::Experts;
+use super::experts::{Experts, is_expert};
 use super::fifo::Fifo;
 use super::plan::{Mapped, Plan};
 use super::stream::Stream;
@@ -185,6 +185,13 @@ impl Cycle {
         if matches!(table.block(id).role, Role::Expert { .. }) {
             self.experts.routed(table, id, share);
             self.hinted(table, id);
+        }
+    }
+
+    /// The router that has just chosen came so near to choosing the expert that `id` is a part of.
+    pub fn affine(&mut self, table: &BlockTable, id: BlockId, affinity: f64) {
+        if is_expert(table, id) {
+            self.experts.affine(table, id, affinity);
         }
     }
 

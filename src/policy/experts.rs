@@ -1,33 +1,25 @@
 //! Expert slices as a cache: no order foretells them, the router chooses.
 //!
-//! The victim is the slice with the fewest uses, where old uses count less. Where the router's choices
-//! are heard, every use counts. Else a use is a touch, and a touch of a present slice is invisible; so
+//! The victim is the coldest slice ([`Heat`]). Where the router's choices are heard, every use counts. Else a use is a touch, and a touch of a present slice is invisible; so
 //! one present slice after the other is rearmed, which makes its next touch report itself for the price
 //! of a wake-up.
 //!
 //! The edges between slices are kept while any slice is: a page, for which another read would be due
 //! with each of its two neighbours.
 //!
-//! While memory is free and the drive idle, slices are read that nobody has chosen yet: first those that
-//! an earlier run used most.
+//! While the drive is idle, slices are read that nobody has chosen yet ([`Idle`]): those that came near to it, and
+//! where memory is free those that an earlier run used most, and any.
 
-use std::collections::VecDeque;
 use std::ops::Range;
 
 use rustc_hash::{FxHashMap, FxHashSet};
 
+use super::heat::Heat;
+use super::idle::{Idle, MARGIN};
 use super::{BlockId, BlockTable, Role, State};
-
-/// After so many passes through the layers an old use counts half. A pass is a token, or a batch of them. From 5 to 10 caches
-/// hit about the same; with 40 a cache of 12 % of the experts hits 48 % instead of 52 %.
-const HALF_LIFE_PASSES: f64 = 8.0;
 
 /// Slices looked at to find a victim: close to the coldest of all, at a bounded price.
 const SAMPLE: usize = 48;
-
-/// What is computed now is in use and not evicted willingly: the experts that this layer chose in this pass. Neither are so many
-/// of the newest blocks, among which is what has been read on a guess. Where few are held, it is the newer half in either case.
-const IN_USE: u64 = 48;
 
 /// Slices rearmed for each one that had to go: enough to know what is still used before its turn comes.
 const REARMS: u32 = 4;
@@ -39,15 +31,6 @@ const REVISION_USES: u64 = 4096;
 /// The size of an edge in bytes: a page.
 const EDGE_BYTES: u32 = 4096;
 
-#[derive(Debug, Clone, Copy, Default)]
-struct Heat {
-    uses: f64,
-    /// The pass of the latest of these.
-    pass: u32,
-    /// The clock at the latest.
-    last: u64,
-}
-
 /// Held expert slices. Invariant: `at[held[i].1[j]] == (i, j)`.
 #[derive(Debug, Default)]
 pub(super) struct Experts {
@@ -55,22 +38,15 @@ pub(super) struct Experts {
     /// few lengths: two for each size of a tensor's slices.
     held: Vec<(u32, Vec<BlockId>)>,
     at: FxHashMap<BlockId, (usize, usize)>,
-    heat: FxHashMap<BlockId, Heat>,
+    heat: Heat,
     held_bytes: u64,
     edges: FxHashSet<BlockId>,
-    /// Counts blocks that were used.
-    clock: u64,
-    /// Counts passes through the layers.
-    pass: u32,
-    /// The layer that was used last.
-    layer: u32,
     hand: usize,
     /// The router's choices are heard.
     heard: bool,
     /// Slices that may still be rearmed.
     rearms: u32,
-    /// What may be read without being chosen, next first.
-    idle: VecDeque<BlockId>,
+    idle: Idle,
     revision: u64,
     /// The clock of the next revision.
     revises_at: u64,
@@ -91,11 +67,6 @@ impl Experts {
         self.heard
     }
 
-    fn warmth(&self, id: BlockId) -> f64 {
-        let heat = self.heat.get(&id).copied().unwrap_or_default();
-        heat.uses * (-f64::from(self.pass - heat.pass) / HALF_LIFE_PASSES).exp2()
-    }
-
     /// A thread touched `id`.
     pub fn touched(&mut self, table: &BlockTable, id: BlockId) {
         if !self.heard {
@@ -108,54 +79,47 @@ impl Experts {
     /// and does not drive out what is used now.
     pub fn routed(&mut self, table: &BlockTable, id: BlockId, share: f64) {
         self.heard = true;
+        self.idle.chosen(id, table.block(id).len);
         self.used(table, id, share);
     }
 
     fn used(&mut self, table: &BlockTable, id: BlockId, share: f64) {
         if !is_edge(table, id) {
-            self.clock += 1;
-            let layer = layer(table, id).unwrap_or(self.layer);
-            let begins = layer < std::mem::replace(&mut self.layer, layer);
-            // What counts for nothing makes nothing old.
-            self.pass += u32::from(begins && share > 0.0);
-            self.warm(id, self.warmth(id) + share);
-            if self.clock >= self.revises_at.max(REVISION_USES) {
+            self.heat.used(table, id, share);
+            let clock = self.heat.clock();
+            if clock >= self.revises_at.max(REVISION_USES) {
                 self.revision += 1;
-                self.revises_at = self.clock + (self.clock / 2).max(REVISION_USES);
+                self.revises_at = clock + (clock / 2).max(REVISION_USES);
             }
         }
     }
 
-    /// `id` is as new as if it were used now.
-    fn warm(&mut self, id: BlockId, uses: f64) {
-        self.heat.insert(id, Heat { uses, pass: self.pass, last: self.clock });
+    /// The router that has just chosen came near to choosing the expert of `id`, which is then likely to be chosen soon.
+    pub fn affine(&mut self, table: &BlockTable, id: BlockId, affinity: f64) {
+        if !is_edge(table, id) {
+            self.heat.affine(id, affinity as f32);
+            if self.is_wanted(table, id) {
+                self.idle.offer(id, self.heat.warmth(id), self.heat.pass(), self.heat.clock());
+            }
+        }
     }
 
     /// Slices `ids` may be read in that order when there is nothing better to do.
     pub fn foresee(&mut self, table: &BlockTable, ids: &[BlockId]) {
-        self.idle.extend(ids.iter().filter(|&&id| is_expert(table, id)));
+        self.idle.any(ids.iter().copied().filter(|&id| is_expert(table, id)));
     }
 
     /// An earlier run liked `ids`, the first most.
     pub fn recall(&mut self, table: &BlockTable, ids: &[BlockId]) {
         for (rank, &id) in ids.iter().enumerate() {
-            let uses = 1.0 - rank as f64 / ids.len() as f64;
-            self.heat.entry(id).or_insert(Heat { uses, pass: self.pass, last: self.clock });
+            self.heat.recall(id, 1.0 - rank as f32 / ids.len() as f32);
         }
-        let is_near = |id: BlockId| (id as usize) < table.len() && is_edge(table, id) && is_expert(table, id);
-        let with_edges = |&id: &BlockId| {
-            [id.wrapping_sub(1), id, id + 1].into_iter().filter(move |&near| near == id || is_near(near))
-        };
-        let liked: VecDeque<BlockId> = ids.iter().flat_map(with_edges).collect();
-        self.idle = liked.into_iter().chain(std::mem::take(&mut self.idle)).collect();
+        self.idle.liked(ids.iter().flat_map(|&id| with_edges(table, id)));
     }
 
     /// Slices among `ids` that have been used, the most liked first.
     pub fn liked(&self, ids: &Range<BlockId>) -> Vec<BlockId> {
-        let used = self.heat.iter().filter(|(id, heat)| ids.contains(id) && heat.uses > 0.0);
-        let mut liked: Vec<(f64, BlockId)> = used.map(|(&id, _)| (self.warmth(id), id)).collect();
-        liked.sort_unstable_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));
-        liked.into_iter().map(|(_, id)| id).collect()
+        self.heat.liked(ids)
     }
 
     /// A number that changes when [`Experts::liked`] has changed much; 0 while there is nothing to keep.
@@ -163,21 +127,42 @@ impl Experts {
         self.revision
     }
 
-    /// The next block to read without its being chosen.
-    pub fn next_idle(&mut self, table: &BlockTable) -> Option<BlockId> {
-        while let Some(&id) = self.idle.front() {
-            if table.state(id) == State::Absent && !self.contains(id) {
-                return Some(id);
-            }
-            self.idle.pop_front();
+    /// The next block to read without its being chosen, for which memory `is_free`, or which is worth more than a block that
+    /// is held: taken in.
+    pub fn next_idle(&mut self, table: &BlockTable, is_free: impl Fn(&Experts, BlockId) -> bool) -> Option<BlockId> {
+        let Experts { at, edges, idle, .. } = self;
+        let is_out = |id: BlockId| table.state(id) == State::Absent && !at.contains_key(&id) && !edges.contains(&id);
+        let (mut id, is_likely) = idle.next(self.heat.pass(), is_out)?;
+        let slice = id;
+        if is_likely {
+            id = with_edges(table, slice).find(|&id| self.is_wanted(table, id)).unwrap_or(slice);
         }
-        None
+        let has_memory = is_free(self, id) || (is_likely && self.is_worth_more(table, slice));
+        if !has_memory {
+            self.idle.drop_likely();
+            return None;
+        }
+        if is_likely {
+            self.idle.begun(id);
+        }
+        self.expect(table, id);
+        Some(id)
+    }
+
+    fn is_wanted(&self, table: &BlockTable, id: BlockId) -> bool {
+        table.state(id) == State::Absent && !self.contains(id)
+    }
+
+    /// Whether `id` is clearly warmer than what would have to go for it.
+    fn is_worth_more(&self, table: &BlockTable, id: BlockId) -> bool {
+        let coldest = self.coldest(table, Some(id));
+        coldest.is_some_and(|coldest| self.heat.warmth(coldest) + MARGIN <= self.heat.warmth(id))
     }
 
     /// Takes `id` in before its touch: it is going to be read ahead, and is as new as if touched.
     pub fn expect(&mut self, table: &BlockTable, id: BlockId) {
         if !is_edge(table, id) {
-            self.warm(id, self.warmth(id));
+            self.heat.renew(id);
         }
         self.hold(table, id);
     }
@@ -212,6 +197,7 @@ impl Experts {
     }
 
     pub fn remove(&mut self, table: &BlockTable, id: BlockId) -> bool {
+        self.idle.lost(id, table.block(id).len, self.heat.clock());
         let Some((class, at)) = self.at.remove(&id) else { return self.edges.remove(&id) };
         let held = &mut self.held[class].1;
         held.swap_remove(at);
@@ -224,11 +210,9 @@ impl Experts {
     }
 
     pub fn forget(&mut self, table: &BlockTable, ids: &Range<BlockId>) {
-        self.idle.retain(|id| !ids.contains(id));
-        for id in ids.clone() {
-            self.remove(table, id);
-            self.heat.remove(&id);
-        }
+        self.idle.forget(ids);
+        self.heat.forget(ids);
+        ids.clone().for_each(|id| _ = self.remove(table, id));
     }
 
     /// A slice that may be evicted, and is none of the newest; an edge when there is no slice.
@@ -238,10 +222,10 @@ impl Experts {
 
     /// A cold one of those, as long as `wanted` if there is such a one.
     pub fn coldest(&self, table: &BlockTable, wanted: Option<BlockId>) -> Option<BlockId> {
-        let colder = |a: &BlockId, b: &BlockId| self.warmth(*a).total_cmp(&self.warmth(*b));
+        let colder = |a: &BlockId, b: &BlockId| self.heat.warmth(*a).total_cmp(&self.heat.warmth(*b));
         let alike = wanted.and_then(|id| self.class(table.block(id).len)).map(|class| &self.held[class].1[..]);
         let alike = alike.filter(|held| !held.is_empty()).and_then(|held| {
-            let (before, after) = held.split_at(self.anywhere() % held.len());
+            let (before, after) = held.split_at(self.heat.anywhere() % held.len());
             let held = after.iter().chain(before).copied();
             held.filter(|&id| self.is_evictable(table, id)).take(SAMPLE).min_by(colder)
         });
@@ -250,27 +234,17 @@ impl Experts {
 
     /// Whether `id` has had no more uses than `other`, old ones counting less.
     pub fn is_no_warmer(&self, id: BlockId, other: BlockId) -> bool {
-        self.warmth(id) <= self.warmth(other)
+        self.heat.warmth(id) <= self.heat.warmth(other)
     }
 
     /// All that may be evicted and are none of the newest, from anywhere on.
     fn sample(&self, table: &BlockTable) -> impl Iterator<Item = BlockId> {
-        let start = self.anywhere().checked_rem(self.at.len()).unwrap_or(0);
+        let start = self.heat.anywhere().checked_rem(self.at.len()).unwrap_or(0);
         self.held_from(start).filter(|&id| self.is_evictable(table, id))
     }
 
-    /// What is looked at is to be a fair sample (Knuth's multiplicative hash).
-    fn anywhere(&self) -> usize {
-        (self.clock.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32) as usize
-    }
-
     fn is_evictable(&self, table: &BlockTable, id: BlockId) -> bool {
-        let half = self.at.len() as u64 / 2;
-        let is_in_use = |heat: &Heat| {
-            let computed_now = heat.pass == self.pass && layer(table, id) == Some(self.layer);
-            self.clock - heat.last < if computed_now { half } else { IN_USE.min(half) }
-        };
-        table.is_evictable(id) && !self.heat.get(&id).is_some_and(is_in_use)
+        table.is_evictable(id) && !self.heat.is_in_use(table, id, self.at.len() as u64)
     }
 
     fn evictable_edge(&self, table: &BlockTable) -> Option<BlockId> {
@@ -303,8 +277,14 @@ pub(super) fn is_expert(table: &BlockTable, id: BlockId) -> bool {
     layer(table, id).is_some()
 }
 
+/// The edges of the slice `id`, and itself.
+fn with_edges(table: &BlockTable, id: BlockId) -> impl Iterator<Item = BlockId> {
+    let is_near = |id: BlockId| (id as usize) < table.len() && is_edge(table, id) && is_expert(table, id);
+    [id.wrapping_sub(1), id + 1, id].into_iter().filter(move |&near| near == id || is_near(near))
+}
+
 /// The layer of the block `id`; `None` for what is no expert's.
-fn layer(table: &BlockTable, id: BlockId) -> Option<u32> {
+pub(super) fn layer(table: &BlockTable, id: BlockId) -> Option<u32> {
     match table.block(id).role {
         Role::Expert { layer } => Some(layer),
         Role::Cyclic | Role::Row => None,

@@ -1,5 +1,6 @@
 //! Tests of what is read and kept of experts.
 
+use super::super::heat::IN_USE;
 use super::super::reads::GUESSED_READS;
 use super::super::{Block, Learned, Need, Placement, Policy, Touch};
 use super::*;
@@ -48,7 +49,7 @@ fn policy(table: &BlockTable) -> Learned {
 /// Reads all that the policy wants, one block after the other; gives the expert blocks among it.
 fn read_all(table: &mut BlockTable, policy: &mut Learned) -> Vec<BlockId> {
     let mut experts = Vec::new();
-    while let Some(id) = policy.next_read(table, 0) {
+    while let Some(id) = policy.next_read(table, 0).or_else(|| policy.next_idle(table, 0)) {
         while !table.has_room(id) {
             let Some(victim) = policy.victim(table, Some(id), Need::Readahead) else { return experts };
             table.set_state(victim, State::Absent);
@@ -99,6 +100,8 @@ fn what_nobody_chose_waits_for_an_idle_drive() {
         table.set_state(id, State::Reading);
         table.set_state(id, State::Staged);
     }
+    assert_eq!([policy.next_idle(&table, 2), policy.next_idle(&table, 1)], [None, Some(slice(0))]);
+    table.set_state(slice(0), State::Reading);
     let chosen = slice(50);
     policy.routed(&table, chosen, 1.0);
     assert_eq!(policy.next_read(&table, 9), Some(chosen));
@@ -165,9 +168,10 @@ fn a_warm_up_run_changes_nothing_of_what_is_liked() {
     // What it chose is in use, and old uses do not fade for it.
     let mut experts = Experts::default();
     experts.routed(&table, slice(1), 1.0);
+    let warmth = experts.heat.warmth(slice(1));
     (0..2 * SLICES).for_each(|number| experts.routed(&table, slice(number % SLICES), 0.0));
-    assert!((experts.warmth(slice(1)) - 1.0).abs() < 1e-9, "{}", experts.warmth(slice(1)));
-    assert_eq!(experts.heat[&slice(SLICES - 1)].last, experts.clock);
+    assert_eq!(experts.heat.warmth(slice(1)), warmth);
+    assert!(experts.heat.is_in_use(&table, slice(SLICES - 1), u64::from(SLICES)));
 }
 
 #[test]
@@ -185,10 +189,9 @@ fn a_slice_makes_room_for_one_as_long() {
         table.set_state(id, State::Reading);
         table.set_state(id, State::Staged);
     }
-    experts.clock += 200;
-    // All but the long ones are cold.
-    (0..199).step_by(4).for_each(|id| experts.warm(id, 100.0));
-    experts.clock += 200;
+    // All but the long ones are cold, and none is new.
+    (0..199).step_by(4).for_each(|id| experts.routed(&table, id, 1.0));
+    (0..200).for_each(|_| experts.routed(&table, 199, 0.0));
     let len_for = |wanted| experts.coldest(&table, wanted).map(|id| table.block(id).len);
     assert_eq!([len_for(Some(196)), len_for(Some(199)), len_for(None)], [Some(2 * SLICE), Some(SLICE), Some(SLICE)]);
 }
@@ -208,7 +211,7 @@ fn what_an_earlier_run_liked_comes_first_with_its_edges() {
     touch(&mut table, &mut second, 0);
     let read = read_all(&mut table, &mut second);
     let (edge, liked) = (|number: u32| slice(number) + 1, [slice(31), slice(30), slice(32)]);
-    let expected = [edge(30), liked[0], edge(31), edge(29), liked[1], liked[2], edge(32), slice(0)];
+    let expected = [edge(30), edge(31), liked[0], edge(29), liked[1], edge(32), liked[2], slice(0)];
     assert_eq!(read[..expected.len()], expected);
 }
 
@@ -236,7 +239,7 @@ fn slices_report_themselves_again_only_where_some_had_to_go() {
         table.set_state(slice(number), State::Staged);
         table.set_state(slice(number), State::Present);
     }
-    experts.clock += IN_USE;
+    (0..IN_USE).for_each(|_| experts.touched(&table, slice(20)));
     assert_eq!(experts.rearm(&table), None);
     experts.remove(&table, slice(3));
     let rearmed = (0..10).filter_map(|_| experts.rearm(&table)).count();
@@ -276,7 +279,9 @@ fn only_what_is_chosen_has_memory_made_for_it() {
     let missing = slice(held.len() as u32 + 5);
     policy.guessed(&[missing]);
     table.set_ready(Some(u64::from(SLICE) - 1));
-    assert_eq!(policy.next_read(&table, 0), None, "neither a guess nor what may be of use some day");
+    let next =
+        |policy: &mut Learned, table: &BlockTable| policy.next_read(table, 0).or_else(|| policy.next_idle(table, 0));
+    assert_eq!(next(&mut policy, &table), None, "neither a guess nor what may be of use some day");
     policy.routed(&table, slice(held.len() as u32 + 7), 1.0);
     assert_eq!(policy.next_read(&table, 0), Some(slice(held.len() as u32 + 7)));
     table.set_state(slice(held.len() as u32 + 7), State::Reading);
@@ -328,22 +333,6 @@ fn a_chosen_expert_takes_the_memory_of_a_colder_one_of_another_layer() {
 }
 
 #[test]
-fn an_old_use_counts_half_after_some_passes_however_many_uses_they_have() {
-    let table = table(20);
-    for uses in [1, 9] {
-        let mut experts = Experts::default();
-        experts.routed(&table, slice(0), 1.0);
-        for pass in 1..=2 * HALF_LIFE_PASSES as u32 {
-            for layer in [1, 0] {
-                (1..=uses).for_each(|number| experts.routed(&table, slice(layer * LAYER + number), 1.0));
-            }
-            let expected = (-f64::from(pass) / HALF_LIFE_PASSES).exp2();
-            assert!((experts.warmth(slice(0)) - expected).abs() < 1e-9, "{uses} uses, pass {pass}");
-        }
-    }
-}
-
-#[test]
 fn what_is_computed_now_is_evicted_last() {
     let mut table = table(20);
     let mut experts = Experts::default();
@@ -388,5 +377,51 @@ fn a_block_of_the_cycle_is_neither_guessed_nor_foreseen() {
     assert_eq!(policy.next_read(&table, 0), Some(slice(50)));
     let mut experts = Experts::default();
     experts.foresee(&table, &[shared, slice(50)]);
-    assert_eq!(experts.next_idle(&table), Some(slice(50)));
+    assert_eq!(experts.next_idle(&table, |_, _| true), Some(slice(50)));
+}
+
+#[test]
+fn what_was_nearly_chosen_is_read_first_with_its_edges() {
+    let mut table = table(20);
+    let mut policy = policy(&table);
+    touch(&mut table, &mut policy, 0);
+    // The longer it has been near, the warmer it is.
+    for (number, passes) in [(30, 3), (31, 9), (32, 1)] {
+        (0..passes).for_each(|_| policy.affine(&table, slice(number), 0.6));
+    }
+    policy.affine(&table, slice(33), 0.1);
+    let read = read_all(&mut table, &mut policy);
+    let edge = |number: u32| slice(number) + 1;
+    assert_eq!(read, [edge(30), edge(31), slice(31), edge(29), slice(30)], "the others are not near enough");
+    // When nothing likely is missing any more, just any are read.
+    for layer in [1, 0, 1, 0] {
+        policy.routed(&table, slice(layer * LAYER + 30), 1.0);
+        read_all(&mut table, &mut policy);
+    }
+    assert_ne!(table.state(slice(0)), State::Absent);
+}
+
+#[test]
+fn what_was_nearly_chosen_takes_the_memory_of_what_is_clearly_colder() {
+    let mut table = table(20);
+    let mut policy = policy(&table);
+    touch(&mut table, &mut policy, 0);
+    let held = read_all(&mut table, &mut policy);
+    let choose = |policy: &mut Learned, passes: u32, ids: &[BlockId]| {
+        for _ in 0..passes {
+            ids.iter().for_each(|&id| policy.routed(&table, id, 1.0));
+            policy.routed(&table, slice(LAYER), 1.0);
+        }
+    };
+    let near = slice(SLICES - 1);
+    choose(&mut policy, 9, &held);
+    policy.affine(&table, near, 0.9);
+    assert_eq!(policy.next_idle(&table, 0), None, "everything held is warmer");
+    let warm: Vec<BlockId> = held.iter().copied().step_by(2).collect();
+    choose(&mut policy, 40, &warm);
+    (0..9).for_each(|_| policy.affine(&table, near, 0.9));
+    let read = policy.next_idle(&table, 0).expect("one is cold");
+    assert_eq!(read, near - 1, "the edge before it");
+    let victim = policy.victim(&table, Some(read), Need::Readahead);
+    assert!(victim.is_some_and(|id| held.contains(&id) && !warm.contains(&id)), "{victim:?}");
 }

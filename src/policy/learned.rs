@@ -222,6 +222,12 @@ impl Policy for Learned {
         }
     }
 
+    fn affine(&mut self, table: &BlockTable, id: BlockId, affinity: f64) {
+        if self.led_by_routers {
+            self.cycle.affine(table, id, affinity);
+        }
+    }
+
     fn guessed(&mut self, ids: &[BlockId]) {
         if self.led_by_routers {
             self.cycle.guessed(ids);
@@ -239,6 +245,10 @@ impl Policy for Learned {
 
     fn next_read(&mut self, table: &BlockTable, in_flight: u32) -> Option<BlockId> {
         self.cycle.next_read(table, in_flight)
+    }
+
+    fn next_idle(&mut self, table: &BlockTable, in_flight: u32) -> Option<BlockId> {
+        self.cycle.next_idle(table, in_flight)
     }
 
     fn victim(&mut self, table: &BlockTable, wanted: Option<BlockId>, need: Need) -> Option<BlockId> {

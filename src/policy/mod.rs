@@ -15,6 +15,8 @@ mod demand;
 mod evict;
 mod experts;
 mod fifo;
+mod heat;
+mod idle;
 mod learned;
 mod learner;
 mod observe;
@@ -180,6 +182,12 @@ pub trait Policy: Send {
         let _ = (table, id, share);
     }
 
+    /// The router that has just chosen came near to choosing an expert that block `id` is a part of: `affinity` is between 0 and 1,
+    /// the larger the nearer, and beyond one half for most of what it chose.
+    fn affine(&mut self, table: &BlockTable, id: BlockId, affinity: f64) {
+        let _ = (table, id, affinity);
+    }
+
     /// The next router will probably choose experts that blocks `ids` are parts of, the likeliest first. What was
     /// guessed before is void.
     fn guessed(&mut self, ids: &[BlockId]) {
@@ -193,6 +201,13 @@ pub trait Policy: Send {
     /// The next block to read ahead, `None` when nothing is worth reading now. Called while fewer
     /// than the allowed reads are in flight (`in_flight` of them are now).
     fn next_read(&mut self, table: &BlockTable, in_flight: u32) -> Option<BlockId>;
+
+    /// The next block to read although nobody has asked for it. Called where [`Policy::next_read`] has nothing and the drive
+    /// is idle but for `in_flight` reads.
+    fn next_idle(&mut self, table: &BlockTable, in_flight: u32) -> Option<BlockId> {
+        let _ = (table, in_flight);
+        None
+    }
 
     /// Whether [`Policy::next_read`] would name a block that will be touched for certain, and soon.
     fn is_certain(&mut self, table: &BlockTable) -> bool {

@@ -20,11 +20,8 @@ impl Cycle {
         if let Some(id) = self.offered.filter(|id| absent(id) && self.is_listed(*id)) {
             return Some(id);
         }
-        self.offered = self
-            .next_hint(table)
-            .or_else(|| self.next_in_order(table))
-            .or_else(|| self.next_guess(table, in_flight))
-            .or_else(|| self.next_idle(table, in_flight));
+        self.offered =
+            self.next_hint(table).or_else(|| self.next_in_order(table)).or_else(|| self.next_guess(table, in_flight));
         self.offered
     }
 
@@ -49,20 +46,19 @@ impl Cycle {
         None
     }
 
-    /// An expert that nobody has chosen, for memory that is free while the drive has little to do.
-    fn next_idle(&mut self, table: &BlockTable, in_flight: u32) -> Option<BlockId> {
+    /// An expert that nobody has chosen, while the drive has little to do.
+    pub fn next_idle(&mut self, table: &BlockTable, in_flight: u32) -> Option<BlockId> {
         if in_flight >= IDLE_READS || self.touches == 0 {
             return None;
         }
-        let id = self.experts.next_idle(table)?;
-        let spare = self.plan.expert_bytes.checked_sub(self.experts.bytes() + self.mapped.expert_frame);
-        let is_free = table.has_room(id)
-            && table.is_ready(id)
-            && spare.is_some_and(|bytes| bytes >= u64::from(table.block(id).frame_bytes));
-        if is_free {
-            self.experts.expect(table, id);
-        }
-        is_free.then_some(id)
+        let (expert_bytes, expert_frame) = (self.plan.expert_bytes, self.mapped.expert_frame);
+        self.offered = self.experts.next_idle(table, |experts, id| {
+            let spare = expert_bytes.checked_sub(experts.bytes() + expert_frame);
+            table.has_room(id)
+                && table.is_ready(id)
+                && spare.is_some_and(|bytes| bytes >= u64::from(table.block(id).frame_bytes))
+        });
+        self.offered
     }
 
     /// Whether something is hinted that is not on its way yet.

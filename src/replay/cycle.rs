@@ -45,6 +45,8 @@ pub struct Asides {
     experts: BTreeMap<Layer, BTreeSet<u32>>,
     /// Once a layer's experts were chosen, what was expected of another layer.
     guessed: BTreeMap<Layer, Vec<(u32, u32)>>,
+    /// How near a layer's experts came to being chosen: expert and level, in order.
+    affine: BTreeMap<Layer, BTreeMap<u32, u8>>,
     /// Routers chose them.
     routed: bool,
 }
@@ -63,6 +65,7 @@ impl Asides {
             for layer in experts.layers(choice.layer) {
                 found.experts.entry(layer).or_default().extend(&choice.experts);
                 found.guessed.entry(layer).or_default().extend(&choice.guessed);
+                found.affine.entry(layer).or_default().extend(choice.affine.iter().copied());
                 found.routed = true;
             }
         }
@@ -107,6 +110,11 @@ impl Asides {
             }));
             if let Some(first) = here.get_mut(first) {
                 first.foretold.routed = experts.chosen(layer, &used).collect();
+                let affine = self.affine.get(&layer).into_iter().flatten();
+                let of_one = |(&expert, &level): (&u32, &u8)| {
+                    experts.chosen(layer, &[expert]).map(move |id| (id, level)).collect::<Vec<_>>()
+                };
+                first.foretold.affine = affine.flat_map(of_one).collect();
                 let guessed = self.guessed.get(&layer).into_iter().flatten();
                 let of_one = |&(of, expert): &(u32, u32)| experts.chosen((layer.0, of), &[expert]).collect::<Vec<_>>();
                 first.foretold.guessed = guessed.flat_map(of_one).collect();

@@ -49,6 +49,8 @@ pub struct Choice {
     pub experts: Vec<u32>,
     /// What was then expected of a router that chooses later: layer and expert, the likeliest first.
     pub guessed: Vec<(u32, u32)>,
+    /// How near other experts came to being chosen: expert and level.
+    pub affine: Vec<(u32, u8)>,
     /// Blocks that were put into the view between it and the next choice.
     pub installed: u32,
     /// Token in the batch that the last of them is for, and where in `experts` its own begin.
@@ -262,14 +264,21 @@ impl Reading {
                 match choices.last_mut().filter(goes_on) {
                     Some(last) => last.push(token, expert),
                     None => {
-                        let (experts, guessed) = (vec![expert], Vec::new());
-                        choices.push(Choice { at_ns, touches, layer, experts, guessed, installed: 0, token, from: 0 });
+                        let (experts, guessed, affine) = (vec![expert], Vec::new(), Vec::new());
+                        let fresh =
+                            Choice { at_ns, touches, layer, experts, guessed, affine, installed: 0, token, from: 0 };
+                        choices.push(fresh);
                     }
                 }
             }
             Event::Guessed { layer, expert, by: _ } => {
                 if let Some(last) = self.recording.choices.last_mut() {
                     last.guessed.push((layer, expert));
+                }
+            }
+            Event::Affine { layer, expert, level } => {
+                if let Some(last) = self.recording.choices.last_mut().filter(|last| last.layer == layer) {
+                    last.affine.push((expert, level));
                 }
             }
             Event::Read { read, .. } => {

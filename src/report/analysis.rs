@@ -172,6 +172,7 @@ impl Analysis {
                 self.by_router.used((pass, token), layer, expert, self.blocks.experts());
                 self.guesses.routed(layer, expert);
             }
+            Event::Affine { .. } => {}
             Event::Guessed { layer, expert, by } => self.guesses.guessed(by, layer, expert),
             // See `item`.
             Event::Cycle { .. } | Event::Unmapped { .. } => {}

@@ -4,7 +4,7 @@ use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap, VecDeque};
 use std::sync::Arc;
 
-use crate::pager::{drives, tuner};
+use crate::pager::{affinity, drives, tuner};
 use crate::policy::{BlockId, BlockTable, Need, Placement, Policy, State, Touch};
 use crate::trace;
 
@@ -239,6 +239,9 @@ impl<'a> Engine<'a> {
         for &id in foretold.routed.iter() {
             self.policy.routed(&self.table, id, 1.0);
         }
+        for &(id, level) in foretold.affine.iter() {
+            self.policy.affine(&self.table, id, affinity::of_level(level));
+        }
         if !foretold.routed.is_empty() {
             self.guess = foretold.guessed.clone();
         }
@@ -284,8 +287,13 @@ impl<'a> Engine<'a> {
 
     fn read_ahead(&mut self) -> Result<(), SimError> {
         while self.has_room_in_flight() {
-            let Some(id) = self.policy.next_read(&self.table, self.in_flight) else {
-                if self.guess() { continue } else { break }
+            let id = match self.policy.next_read(&self.table, self.in_flight) {
+                Some(id) => id,
+                None if self.guess() => continue,
+                None => match self.policy.next_idle(&self.table, self.in_flight) {
+                    Some(id) => id,
+                    None => break,
+                },
             };
             if self.table.state(id) != State::Absent {
                 return Err(SimError::Contract(format!("read of {id}, which is {:?}", self.table.state(id))));

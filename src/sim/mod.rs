@@ -31,6 +31,8 @@ pub struct Step {
 pub struct Foretold {
     /// Blocks that a router has chosen before the step begins, in the order in which they will be read.
     pub routed: Arc<[BlockId]>,
+    /// How near experts came to being chosen then: a block of such a one, and the level of its affinity.
+    pub affine: Arc<[(BlockId, u8)]>,
     /// Blocks that the next router will probably choose, the likeliest first: the policy is told once nothing certain is
     /// left to read, unless the next router has chosen by then.
     pub guessed: Arc<[BlockId]>,

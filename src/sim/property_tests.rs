@@ -56,6 +56,10 @@ impl<P: Accounts> Policy for Checked<P> {
     fn filled(&mut self, table: &BlockTable, id: BlockId) -> Placement {
         self.0.filled(table, id)
     }
+    fn next_idle(&mut self, table: &BlockTable, in_flight: u32) -> Option<BlockId> {
+        self.0.next_idle(table, in_flight)
+    }
+
     fn next_read(&mut self, table: &BlockTable, in_flight: u32) -> Option<BlockId> {
         self.0.assert_accounts(table);
         self.0.next_read(table, in_flight)

@@ -7,7 +7,7 @@ use xxhash_rust::xxh3::xxh3_64;
 /// The first bytes of a log.
 pub(super) const MAGIC: &[u8; 8] = b"GGPTRACE";
 /// Version of the format; a reader refuses a newer one. 2: what is expected of routers.
-pub(super) const MAJOR: u16 = 2;
+pub(super) const MAJOR: u16 = 3;
 /// Raised when there are new kinds of chunks, which older readers skip.
 pub(super) const MINOR: u16 = 0;
 

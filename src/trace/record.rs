@@ -121,6 +121,16 @@ pub enum Event {
         /// Who expects it.
         by: Foreteller,
     },
+    /// The router that has just chosen in `layer` came near to choosing an expert, or chose it. Experts that are not named
+    /// were far from it.
+    Affine {
+        /// Layer.
+        layer: u32,
+        /// Expert.
+        expert: u32,
+        /// How near, up to [`LEVELS`](crate::pager::affinity::LEVELS): half of that is where the choice ends.
+        level: u8,
+    },
     /// A view was unmapped or handed over to the kernel.
     Unmapped {
         /// Its number.

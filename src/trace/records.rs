@@ -56,6 +56,11 @@ impl Last {
                     Foreteller::CoOccurrence => 1,
                 });
             }
+            Event::Affine { layer, expert, level } => {
+                put(out, layer.into());
+                put(out, expert.into());
+                out.push(level);
+            }
             Event::Unmapped { view } => put(out, view.into()),
             Event::Lost { records } => put(out, records),
         }
@@ -102,6 +107,7 @@ impl Last {
                     _ => return Err("an unknown foreteller"),
                 },
             },
+            17 => Event::Affine { layer: from.narrow()?, expert: from.narrow()?, level: from.slice(1)?[0] },
             _ => return Err("an unknown event"),
         };
         Ok(Record { at_ns: self.at_ns, event })
@@ -137,5 +143,6 @@ fn tag(event: &Event) -> u8 {
         Event::Unmapped { .. } => 14,
         Event::Lost { .. } => 15,
         Event::Guessed { .. } => 16,
+        Event::Affine { .. } => 17,
     }
 }

@@ -29,6 +29,7 @@ fn event() -> impl Strategy<Value = Event> {
         any::<u64>().prop_map(|number| Event::Cycle { number }),
         any::<(u32, u32, u32)>().prop_map(|(layer, token, expert)| Event::Routed { layer, token, expert }),
         (any::<u32>(), any::<u32>(), foreteller).prop_map(|(layer, expert, by)| Event::Guessed { layer, expert, by }),
+        any::<(u32, u32, u8)>().prop_map(|(layer, expert, level)| Event::Affine { layer, expert, level }),
         any::<u32>().prop_map(|view| Event::Unmapped { view }),
         any::<u64>().prop_map(|records| Event::Lost { records }),
     ]
@@ -220,8 +221,9 @@ fn values_out_of_range_are_errors() {
         bytes
     };
     let records = |parts: &[&[u8]], count| with_chunk(Kind::Records, &parts.concat(), count);
-    assert_eq!(what(&records(&[&[17, 0]], 1)), "an unknown event");
+    assert_eq!(what(&records(&[&[18, 0]], 1)), "an unknown event");
     assert_eq!(read(&records(&[&[16, 0, 3, 4, 1]], 1)).0.len(), 1);
+    assert_eq!(read(&records(&[&[17, 0, 3, 4, 15]], 1)).0.len(), 1);
     let unknown = records(&[&[16, 0, 3, 4, 0], &[16, 0, 3, 4, 2]], 2);
     assert_eq!(what(&unknown), "an unknown foreteller");
     assert_eq!(read(&unknown).1.unwrap_err().offset(), unknown.len() as u64 - 5);
@@ -297,7 +299,7 @@ fn unknown_chunks_are_passed_over_and_newer_versions_refused() {
         read(&bytes).1
     };
     assert!(of_version(1).is_ok(), "an older log");
-    assert!(matches!(of_version(3), Err(Error::Version(3))));
+    assert!(matches!(of_version(4), Err(Error::Version(4))));
     assert!(matches!(read(b"time_ns,tid\n").1, Err(Error::Foreign)));
     assert!(matches!(read(b"").1, Err(Error::Foreign)));
 }

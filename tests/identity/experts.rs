@@ -5,6 +5,7 @@ use std::collections::{HashMap, HashSet};
 use std::ffi::OsString;
 use std::path::Path;
 
+use ggpager::pager::affinity::LEVELS;
 use ggpager::policy::{Role, Touch};
 use ggpager::stats::ExpertStats;
 use ggpager::synth::Arch;
@@ -95,6 +96,44 @@ fn foretold(log: &Path) -> [(u64, u64); 2] {
     foretold
 }
 
+/// Requires that what the log says of single tokens' affinities is of the numbers that their routers chose by: the experts beyond
+/// the middle are those that were chosen. Gives how many came near without being chosen.
+fn require_affinities(log: &Path) -> usize {
+    let (mut tokens, mut near, mut chosen, mut affine) = (0, 0, Experts::new(), Experts::new());
+    let settle = |tokens: u32, chosen: &mut Experts, affine: &mut Experts| {
+        if tokens == 1 {
+            assert_eq!(chosen, affine);
+        }
+        (chosen.clear(), affine.clear())
+    };
+    let mut latest = None;
+    for item in Reader::new(std::fs::File::open(log).expect("a log")).expect("a log") {
+        let Item::Record(Record { event, .. }) = item.expect("a sound log") else { continue };
+        match event {
+            Event::Routed { layer, token, expert } => {
+                if latest.replace((layer, token)).is_none_or(|(before, last)| before != layer || token < last) {
+                    settle(tokens, &mut chosen, &mut affine);
+                }
+                tokens = token + 1;
+                chosen.insert((layer, expert));
+            }
+            Event::Affine { layer, expert, level } => {
+                assert_eq!(latest.map(|latest| latest.0), Some(layer));
+                // The next token's choice in the only layer of experts would else look like another token's.
+                latest = Some((layer, u32::MAX));
+                if level > LEVELS / 2 {
+                    affine.insert((layer, expert));
+                } else {
+                    near += 1;
+                }
+            }
+            _ => {}
+        }
+    }
+    settle(tokens, &mut chosen, &mut affine);
+    near
+}
+
 /// Runs the model that `of` gives with `percent` of it in the pool; gives what the statistics say of experts.
 fn compare(of: fn(Arch) -> &'static Model, arch: Arch, percent: u64, tokens: &str) -> Option<ExpertStats> {
     let program = tool("llama-completion")?;
@@ -113,6 +152,7 @@ fn compare(of: fn(Arch) -> &'static Model, arch: Arch, percent: u64, tokens: &st
     let it = outcome.stats.as_ref().expect("required above").experts;
     let told = [it.gate, it.co_occurrence].map(|it| (it.guesses, it.right));
     assert_eq!(foretold(&log), told, "{arch:?}");
+    assert!(require_affinities(&log) > 0, "{arch:?}");
     eprintln!("{arch:?}: {} chosen, {} touched, {:?} foretold right", chosen.len(), touched.len(), it.gate.precision());
     assert_eq!(it.chosen_bytes, it.held_bytes() + it.in_flight_bytes + it.missing_bytes, "{arch:?}");
     assert!(it.held_used_bytes > 0 && it.missing_bytes > 0, "{arch:?}: {it:?}");

@@ -2,6 +2,7 @@
 //! the policy wants that.
 
 use super::Engine;
+use crate::pager::affinity;
 use crate::pager::command::Choice;
 use crate::pager::lookahead::Foretold;
 use crate::pager::origins::Origin;
@@ -9,7 +10,7 @@ use crate::pager::view::View;
 use crate::policy::{BlockId, Role, State, Touch};
 use crate::trace::Why;
 
-/// Nothing is guessed while the drives have something wanted to do for more than this share of the time.
+/// Nothing is read that nobody wants while the drives have something wanted to do for more than this share of the time.
 const BUSY_MAX: f64 = 0.75;
 
 impl Engine {
@@ -43,10 +44,25 @@ impl Engine {
                 }
             }
         }
+        self.affine(choice.layer, &affinity::levels(&choice));
         let outcome = self.lookahead.chosen(choice, missed, &experts, |id| chosen.contains(&id));
         self.chosen = chosen;
         if let Some(outcome) = outcome {
             self.meter.guessed(outcome, self.lookahead.pauses(outcome.by));
+        }
+    }
+
+    /// The router of `layer`, which has just chosen, came so near to choosing these experts.
+    fn affine(&mut self, layer: u32, levels: &[(u32, u8)]) {
+        self.trace.affine(&self.meter, layer, levels);
+        let experts: Vec<u32> = levels.iter().map(|&(expert, _)| expert).collect();
+        for view in self.views.iter().flatten() {
+            for slice in view.layout.slices().chosen(layer, &experts) {
+                let Ok(at) = levels.binary_search_by_key(&slice.expert, |&(expert, _)| expert) else { continue };
+                for id in slice.blocks.clone().map(|index| view.ids.start + index) {
+                    self.policy.affine(&self.table, id, affinity::of_level(levels[at].1));
+                }
+            }
         }
     }
 
@@ -74,11 +90,13 @@ impl Engine {
         }
     }
 
+    /// The drives have no time to give away.
+    pub(super) fn is_busy(&mut self) -> bool {
+        self.busy.share(self.meter.now_ns()) > BUSY_MAX
+    }
+
     /// Tells the policy what the next layer's router will probably choose; false when nothing new is known.
     pub(super) fn guess(&mut self) -> bool {
-        if self.busy.share(self.meter.now_ns()) > BUSY_MAX {
-            return false;
-        }
         let Some(Foretold { by, layer, experts }) = self.lookahead.foretell() else { return false };
         self.trace.guessed(&self.meter, layer, &experts, by);
         let mut blocks: Vec<BlockId> = Vec::new();

@@ -106,8 +106,14 @@ impl Engine {
                 break;
             }
             let in_flight = self.reads.blocks() as u32;
-            let Some(id) = self.policy.next_read(&self.table, in_flight) else {
-                if self.guess() { continue } else { break }
+            let id = match self.policy.next_read(&self.table, in_flight) {
+                Some(id) => id,
+                None if self.is_busy() => break,
+                None if self.guess() => continue,
+                None => match self.policy.next_idle(&self.table, in_flight) {
+                    Some(id) => id,
+                    None => break,
+                },
             };
             assert_eq!(self.table.state(id), State::Absent, "the policy named block {id}, which is not absent");
             let Some(source) = self.choose_source(id, urgency) else { break };

@@ -17,6 +17,7 @@ use super::super::trace::Tracer;
 use super::super::view::View;
 use super::touched::Pagemap;
 use crate::config::{Settings, Strategy};
+use crate::pager::affinity;
 use crate::policy::{BlockId, BlockTable, Need, Placement, Policy, State, Touch};
 use crate::stats::Stats;
 use crate::status::{Board, Counters, Publisher, Texts, process};
@@ -96,6 +97,7 @@ impl Hints {
     /// Logs what a router has chosen.
     pub fn routed(&mut self, choice: &Choice) {
         self.trace.routed(&self.meter, choice);
+        self.trace.affine(&self.meter, choice.layer, &affinity::levels(choice));
     }
 
     pub fn has_views(&self) -> bool {

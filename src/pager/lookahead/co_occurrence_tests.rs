@@ -24,7 +24,7 @@ fn learned() -> CoOccurrence {
 }
 
 fn choice(layer: u32, tokens: &[[u32; 2]]) -> Choice {
-    Choice { layer, used: 2, experts: tokens.concat(), states: Vec::new() }
+    Choice { layer, used: 2, experts: tokens.concat(), ..Choice::default() }
 }
 
 /// Named after `before`, by number.
@@ -107,7 +107,7 @@ fn what_says_nothing_teaches_nothing() {
     for _ in 0..20 {
         for layer in 0..LAYERS {
             let experts: Vec<u32> = (0..EXPERTS).collect();
-            let choice = Choice { layer, used: EXPERTS, experts, states: Vec::new() };
+            let choice = Choice { layer, used: EXPERTS, experts, ..Choice::default() };
             all.heard(&choice);
             assert_eq!(all.foretell(&choice), None);
         }
@@ -116,8 +116,8 @@ fn what_says_nothing_teaches_nothing() {
     (0..20).for_each(|_| [0, 2].into_iter().for_each(|layer| all.heard(&choice(layer, &[[4, 5]]))));
     all.heard(&choice(0, &[[7, u32::MAX]]));
     all.heard(&choice(1, &[[u32::MAX, 16]]));
-    all.heard(&Choice { layer: 2, used: 2, experts: vec![1], states: Vec::new() });
-    all.heard(&Choice { layer: u32::MAX, used: 0, experts: Vec::new(), states: Vec::new() });
+    all.heard(&Choice { layer: 2, used: 2, experts: vec![1], ..Choice::default() });
+    all.heard(&Choice { layer: u32::MAX, used: 0, experts: Vec::new(), ..Choice::default() });
     assert_eq!(after(&mut all, 0, [4, 5]), Some(vec![13, 14]));
     assert_eq!(after(&mut all, 1, [4, 5]), Some(vec![13, 14]));
     assert_eq!(after(&mut all, u32::MAX, [0, 1]), None);

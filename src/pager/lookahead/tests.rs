@@ -8,7 +8,7 @@ const STATE: [f32; 8] = [1.0; 8];
 const VIEW: u32 = 7;
 
 fn choose(all: &mut Lookahead, layer: u32, experts: [u32; 2], states: &[f32], is_chosen: bool) -> Option<Outcome> {
-    let choice = Choice { layer, used: 2, experts: experts.to_vec(), states: states.to_vec() };
+    let choice = Choice { layer, used: 2, experts: experts.to_vec(), states: states.to_vec(), ..Choice::default() };
     all.chosen(choice, true, &experts, |_| is_chosen)
 }
 
@@ -86,11 +86,11 @@ fn each_pauses_alone() {
 #[test]
 fn nothing_is_foretold_while_all_is_in_memory_and_for_large_batches() {
     let (mut all, _) = taught();
-    let choice = Choice { layer: 0, used: 2, experts: [0, 1].repeat(Choice::STATES_MAX + 1), states: Vec::new() };
+    let choice = Choice { layer: 0, used: 2, experts: [0, 1].repeat(Choice::STATES_MAX + 1), ..Choice::default() };
     all.chosen(choice, true, &[0, 1], |_| true);
     assert_eq!(foretold(&mut all), None, "five tokens");
     for _ in 0..MISSED_CHOICES {
-        let choice = Choice { layer: 0, used: 2, experts: vec![0, 1], states: Vec::new() };
+        let choice = Choice { layer: 0, used: 2, experts: vec![0, 1], ..Choice::default() };
         all.chosen(choice, false, &[0, 1], |_| true);
     }
     assert_eq!(foretold(&mut all), None, "nothing was missing for long");

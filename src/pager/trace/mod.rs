@@ -104,6 +104,13 @@ impl Tracer {
         }
     }
 
+    /// The router of `layer` that has just chosen came so near to choosing these experts.
+    pub fn affine(&mut self, clock: &Meter, layer: u32, levels: &[(u32, u8)]) {
+        for &(expert, level) in levels {
+            self.note(clock, Event::Affine { layer, expert, level });
+        }
+    }
+
     /// `by` expects now that the router of `layer` will choose `experts`.
     pub fn guessed(&mut self, clock: &Meter, layer: u32, experts: &[u32], by: Foreteller) {
         for &expert in experts {
