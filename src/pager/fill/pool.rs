@@ -30,11 +30,9 @@ use super::slots::{Ground, Slots};
 /// the pager thread submits what it has.
 const AHEAD_BYTES: usize = 16 << 20;
 
-/// The most of it, and the part of what may still be added, where memory comes slower than a drive reads: what is made
-/// while the program waits for the drive is there when the drive waits for memory.
-const AHEAD_BYTES_SLOW: usize = 512 << 20;
-/// See [`AHEAD_BYTES_SLOW`].
-const AHEAD_PART_SLOW: u64 = 4;
+/// The most of it where memory comes slower than a drive reads: what is made while the program waits for the drive, above all
+/// in a prompt, is there when the program computes and needs its processors.
+const AHEAD_BYTES_SLOW: usize = 1 << 30;
 
 /// All memory that no block holds, and the slots of the rest.
 #[derive(Default)]
@@ -203,12 +201,7 @@ impl Pool {
         self.collect();
         while self.room_bytes >= HUGE as u64 {
             let fresh = self.fresh.get_or_insert_with(|| Fresh::start(HUGE));
-            let ahead_bytes_max = if fresh.is_slow() {
-                let part = self.room_bytes / AHEAD_PART_SLOW;
-                part.clamp(AHEAD_BYTES as u64, AHEAD_BYTES_SLOW as u64) as usize
-            } else {
-                AHEAD_BYTES
-            };
+            let ahead_bytes_max = if fresh.is_slow() { AHEAD_BYTES_SLOW } else { AHEAD_BYTES };
             if !fresh.is_there() || self.ahead_bytes() + HUGE > ahead_bytes_max {
                 break;
             }
