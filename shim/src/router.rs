@@ -168,17 +168,18 @@ fn tell(
         // A view of the sorted experts of each token: its rows lie further apart than they are long.
         let stride = if rows > 1 { (words.len() - used) / (rows - 1) } else { used };
         let chosen = (0..rows).filter_map(|row| words.get(row * stride..row * stride + used)).flatten().copied();
-        let states = norm.filter(|_| rows <= Choice::STATES_MAX && pager.wants_states());
-        let floats = |tensor, tokens| {
-            let words = self::words(calls, tensor, rows, tokens).unwrap_or_default();
+        let states = norm.filter(|_| pager.wants_states());
+        let told = rows.min(Choice::TOLD_MAX);
+        let floats = |tensor| {
+            let words = self::words(calls, tensor, rows, told).unwrap_or_default();
             words.into_iter().map(f32::from_bits).collect()
         };
         pager.routed(Choice {
             layer,
             used: used as u32,
             experts: chosen.collect(),
-            states: states.map_or_else(Vec::new, |norm| floats(norm, rows)),
-            scores: scores.map_or_else(Vec::new, |scores| floats(scores, rows.min(Choice::SCORES_MAX))),
+            states: states.map_or_else(Vec::new, floats),
+            scores: scores.map_or_else(Vec::new, floats),
         });
     });
 }

@@ -28,7 +28,7 @@ pub fn of_level(level: u8) -> f64 {
 /// ascending order, each with the level of its affinity.
 pub fn levels(choice: &Choice) -> Vec<(u32, u8)> {
     let used = choice.used as usize;
-    let tokens = choice.tokens().min(Choice::SCORES_MAX);
+    let tokens = choice.tokens().min(Choice::TOLD_MAX);
     let experts = choice.scores.len().checked_div(tokens).unwrap_or(0);
     if used == 0 || used >= experts || experts * tokens != choice.scores.len() {
         return Vec::new();
@@ -109,13 +109,13 @@ mod tests {
             let experts: Vec<u32> = (0..tokens as u32).map(|token| token % 2).collect();
             let scores: Vec<f32> =
                 experts.iter().flat_map(|&expert| [[9.0, 0.0, 8.9], [0.0, 9.0, 8.9]][expert as usize]).collect();
-            let from = tokens.saturating_sub(Choice::SCORES_MAX) * 3;
+            let from = tokens.saturating_sub(Choice::TOLD_MAX) * 3;
             levels(&choice(1, &experts, &scores[from..]))
         };
         let of = |tokens, expert| level(&batch(tokens), expert);
         assert_eq!(of(2, 0), of(2, 1));
         assert!(of(2, 2) > 5 && of(1, 0) > of(2, 0) && of(2, 0) > 0);
-        assert_eq!(batch(2), batch(Choice::SCORES_MAX + 6));
+        assert_eq!(batch(2), batch(Choice::TOLD_MAX + 6));
     }
 
     #[test]

@@ -42,20 +42,23 @@ pub struct Choice {
     pub used: u32,
     /// The experts, token by token.
     pub experts: Vec<u32>,
-    /// What the router saw, token by token; empty when that is not known, or not worth while.
+    /// What the router saw of the batch's last tokens, [`Choice::TOLD_MAX`] at most, token by token; empty when that is not known.
     pub states: Vec<f32>,
-    /// What it gave every expert for each of the batch's last tokens, [`Choice::SCORES_MAX`] at most, token by token; empty when
-    /// that is not known.
+    /// What it gave every expert for each of these tokens; empty when that is not known.
     pub scores: Vec<f32>,
 }
 
 impl Choice {
-    /// Tokens of a batch at most for which it is worth while to know what their router saw: with more, most
-    /// experts are chosen anyway.
-    pub const STATES_MAX: usize = 4;
+    /// Tokens of a batch of which more is told than their experts: what comes next resembles the last ones.
+    pub const TOLD_MAX: usize = 16;
 
-    /// Tokens of a batch of which scores are kept: what comes next resembles the last ones.
-    pub const SCORES_MAX: usize = 16;
+    /// A batch of more tokens is large: what a few of them will need, one or the other needs for sure.
+    pub const SMALL_MAX: usize = 4;
+
+    /// Whether the batch is large.
+    pub fn is_large(&self) -> bool {
+        self.tokens() > Choice::SMALL_MAX
+    }
 
     /// Tokens of the batch.
     pub fn tokens(&self) -> usize {

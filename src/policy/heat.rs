@@ -16,8 +16,8 @@ pub(super) const HALF_LIFE_PASSES: f32 = 8.0;
 /// The same for affinities.
 pub(super) const AFFINITY_HALF_LIFE_PASSES: f32 = 4.0;
 
-/// What is computed now is in use and not evicted willingly: the experts that this layer chose in this pass. Neither are so many
-/// of the newest blocks, among which is what has been read on a guess. Where few are held, it is the newer half in either case.
+/// What is computed now, or in a moment, is in use and not evicted willingly: the experts that this layer chose in this pass, and what was
+/// read for the next one. Neither are so many of the newest blocks. Where few are held, it is the newer half in either case.
 pub(super) const IN_USE: u64 = 48;
 
 /// An average over passes, of which older ones count less.
@@ -127,7 +127,8 @@ impl Heat {
     /// Whether `id` is in use, or one of the newest; where `held` blocks are held.
     pub fn is_in_use(&self, table: &BlockTable, id: BlockId, held: u64) -> bool {
         let Some((pass, clock)) = self.slices.get(id as usize).and_then(|slice| slice.new) else { return false };
-        let computed_now = pass == self.pass && layer(table, id) == Some(self.layer);
+        let computed_now =
+            pass == self.pass && layer(table, id).is_some_and(|layer| layer.wrapping_sub(self.layer) <= 1);
         self.clock - clock < if computed_now { held / 2 } else { IN_USE.min(held / 2) }
     }
 
@@ -191,6 +192,20 @@ mod tests {
         }
         assert!((heat.warmth(15) - 2.0).abs() < 1e-2 && (heat.warmth(16) - 1.0).abs() < 1e-2);
         assert_eq!(heat.warmth(10), 0.0);
+    }
+
+    #[test]
+    fn what_was_read_for_the_next_layer_is_in_use_until_that_is_computed() {
+        let table = table();
+        let mut heat = Heat::default();
+        heat.used(&table, 0, 1.0);
+        heat.renew(15);
+        let many = |heat: &mut Heat, slice| (0..=IN_USE).for_each(|_| heat.used(&table, slice, 1.0));
+        many(&mut heat, 1);
+        assert!(heat.is_in_use(&table, 15, 1000) && !heat.is_in_use(&table, 15, 2 * IN_USE));
+        many(&mut heat, 11);
+        many(&mut heat, 1);
+        assert!(!heat.is_in_use(&table, 15, 1000), "the next pass");
     }
 
     #[test]

@@ -90,9 +90,9 @@ impl Engine {
         }
     }
 
-    /// The drives have no time to give away.
+    /// The drives have no time to give away. What a large batch needs next it needs for sure, or nearly so.
     pub(super) fn is_busy(&mut self) -> bool {
-        self.busy.share(self.meter.now_ns()) > BUSY_MAX
+        !self.lookahead.sees_batch() && self.busy.share(self.meter.now_ns()) > BUSY_MAX
     }
 
     /// Tells the policy what the next layer's router will probably choose; false when nothing new is known.

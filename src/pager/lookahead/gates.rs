@@ -105,6 +105,11 @@ impl Gates {
         self.wanted.iter_mut().filter(|wanted| wanted.view == view).for_each(|wanted| wanted.take(offset, bytes));
     }
 
+    /// No layer after `layer` has a router.
+    pub fn is_last(&self, layer: u32) -> bool {
+        self.wanted.iter().all(|wanted| wanted.part != Part::Rows || wanted.layer <= layer)
+    }
+
     /// The router of `layer`, for states that the layer before has seen. None while parts of it have not
     /// been read.
     pub fn of_layer(&mut self, layer: u32) -> Option<&Gate> {

@@ -29,7 +29,8 @@ use guess::Guess;
 use trust::Trust;
 
 /// Of the experts that a token uses, the gate foretells one in so many. Of the likelier half nine of ten are chosen, of
-/// all of them seven of ten, and a quarter of the bytes read would be for nothing.
+/// all of them seven of ten, and a quarter of the bytes read would be for nothing. In a large batch what is wrong of one token is right
+/// of another, and it foretells all.
 const GUESSED_PART: usize = 2;
 
 /// Choices (of layers) after one of which something was missing: so long guessing goes on.
@@ -93,7 +94,7 @@ impl Lookahead {
         self.co_occurrence.heard(&choice);
         self.missed = if missed { MISSED_CHOICES } else { self.missed.saturating_sub(1) };
         let layer = choice.layer;
-        self.seen = (self.missed > 0 && choice.tokens() <= Choice::STATES_MAX).then_some(choice);
+        self.seen = (self.missed > 0).then_some(choice);
         let outcome = self.guess.take()?.end(layer, experts, is_chosen)?;
         self.trust(outcome.by).learn(&outcome);
         Some(outcome)
@@ -106,6 +107,7 @@ impl Lookahead {
         let layer = seen.layer.checked_add(1)?;
         let (by, favourites) = match self.by_gate(layer, &seen) {
             Some(favourites) => (Foreteller::Gate, favourites),
+            None if seen.is_large() => return None,
             None => (Foreteller::CoOccurrence, self.by_co_occurrence(&seen)?),
         };
         let experts = by_rank(&favourites);
@@ -113,16 +115,26 @@ impl Lookahead {
         (!experts.is_empty()).then_some(Foretold { by, layer, experts })
     }
 
+    /// The next choice to foretell is that of a large batch.
+    pub fn sees_batch(&self) -> bool {
+        self.seen.as_ref().is_some_and(Choice::is_large)
+    }
+
     /// Token by token; `None` where the gate cannot answer.
     fn by_gate(&mut self, layer: u32, seen: &Choice) -> Option<Vec<Vec<u32>>> {
-        let width = seen.states.len().checked_div(seen.tokens()).filter(|&width| width > 0)?;
+        let told = seen.tokens().min(Choice::TOLD_MAX);
+        let width = seen.states.len().checked_div(told).filter(|&width| width > 0)?;
+        // The last layer computes those tokens alone whose output is wanted: of a prompt, one.
+        if seen.is_large() && self.gates.is_last(layer) {
+            return None;
+        }
         let gate = self.gates.of_layer(layer)?;
         if !self.gate_trust.allows() {
             return None;
         }
         // Not before: a router that is asked for the first time is made ready then.
         self.asked_at_ns = cpu_time::of_this_thread_ns();
-        let count = (seen.used as usize).div_ceil(GUESSED_PART);
+        let count = (seen.used as usize).div_ceil(if seen.is_large() { 1 } else { GUESSED_PART });
         Some(seen.states.chunks_exact(width).map(|state| gate.favourites(state, count)).collect())
     }
 

@@ -84,11 +84,34 @@ fn each_pauses_alone() {
 }
 
 #[test]
-fn nothing_is_foretold_while_all_is_in_memory_and_for_large_batches() {
+fn of_a_large_batch_the_gate_alone_is_asked_and_names_all_that_a_token_uses() {
+    let (mut all, file) = taught();
+    let heard = |all: &mut Lookahead, layer, tokens: usize| {
+        let states = STATE.repeat(tokens.min(Choice::TOLD_MAX));
+        let choice = Choice { layer, used: 2, experts: [0, 1].repeat(tokens), states, ..Choice::default() };
+        all.chosen(choice, true, &[0, 1], |_| true);
+    };
+    let large = Choice::SMALL_MAX + 1;
+    heard(&mut all, 0, large);
+    assert!(all.sees_batch());
+    assert_eq!(foretold(&mut all), None, "the router has not been read");
+    assert!(!all.sees_batch());
+    all.read(VIEW, 0, &file);
+    for (tokens, experts) in [(large - 1, 1), (large, 2), (3 * Choice::TOLD_MAX, 2)] {
+        heard(&mut all, 0, tokens);
+        let (by, named) = foretold(&mut all).expect("the router is known");
+        assert_eq!((by, named.len()), (Gate, experts), "{tokens} tokens");
+    }
+    // The last layer of a prompt computes a single token.
+    heard(&mut all, 1, large);
+    assert_eq!(all.foretell(), None);
+    heard(&mut all, 1, 1);
+    assert!(all.foretell().is_some());
+}
+
+#[test]
+fn nothing_is_foretold_while_all_is_in_memory() {
     let (mut all, _) = taught();
-    let choice = Choice { layer: 0, used: 2, experts: [0, 1].repeat(Choice::STATES_MAX + 1), ..Choice::default() };
-    all.chosen(choice, true, &[0, 1], |_| true);
-    assert_eq!(foretold(&mut all), None, "five tokens");
     for _ in 0..MISSED_CHOICES {
         let choice = Choice { layer: 0, used: 2, experts: vec![0, 1], ..Choice::default() };
         all.chosen(choice, false, &[0, 1], |_| true);
