@@ -149,8 +149,10 @@ impl Engine {
 
     /// Lets the pool follow the memory that is left, if the budget is elastic.
     pub(super) fn adjust_budget(&mut self) {
-        let (now, pool) = (self.meter.now_ns(), self.pool_bytes());
+        let now = self.meter.now_ns();
         let Some(governor) = self.governor.as_mut().filter(|_| now >= self.adjusts_at_ns) else { return };
+        // What is not there yet is still in the room.
+        let pool = self.table.held_bytes() + self.fill.spare_bytes() - self.fill.unmade_bytes();
         let budget = self.table.budget_bytes();
         let wanted = governor.adjust(now / 1_000_000, budget, pool);
         self.adjusts_at_ns = now + governor.pause().as_nanos() as u64;

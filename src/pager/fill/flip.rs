@@ -159,6 +159,10 @@ impl Fill for Flip {
         self.pool.ready_bytes()
     }
 
+    fn unmade_bytes(&mut self) -> u64 {
+        self.pool.unmade_bytes()
+    }
+
     fn prepare(&mut self, room_bytes: u64) {
         self.pool.grant(room_bytes);
         // Refused here, it is refused where it is needed, and reported there.

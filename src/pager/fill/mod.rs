@@ -94,6 +94,11 @@ pub trait Fill {
         None
     }
 
+    /// Bytes of [`Fill::spare_bytes`] that are promised and not there yet: nobody is charged for them.
+    fn unmade_bytes(&mut self) -> u64 {
+        0
+    }
+
     /// Foretells that more frames will be acquired, for which memory of `room_bytes` may be added to what
     /// there is: a rung whose frames take long to make has some made ready.
     fn prepare(&mut self, room_bytes: u64) {

@@ -30,9 +30,11 @@ use super::slots::{Ground, Slots};
 /// the pager thread submits what it has.
 const AHEAD_BYTES: usize = 16 << 20;
 
-/// The most of it where memory comes slower than a drive reads: what is made while the program waits for the drive, above all
-/// in a prompt, is there when the program computes and needs its processors.
-const AHEAD_BYTES_SLOW: usize = 1 << 30;
+/// The most of it, and the part of what may still be added, where memory comes slower than a drive reads: what is made
+/// while the program waits for the drive is there when the drive waits for memory.
+const AHEAD_BYTES_SLOW: usize = 512 << 20;
+/// See [`AHEAD_BYTES_SLOW`].
+const AHEAD_PART_SLOW: u64 = 4;
 
 /// All memory that no block holds, and the slots of the rest.
 #[derive(Default)]
@@ -56,9 +58,16 @@ impl Pool {
 
     /// Bytes of memory that can be had at once; `None` where fresh memory takes no longer than a read.
     pub fn ready_bytes(&mut self) -> Option<u64> {
+        let unmade_bytes = self.unmade_bytes();
+        self.fresh.as_ref().filter(|fresh| fresh.is_slow())?;
+        Some(self.spare_bytes - unmade_bytes)
+    }
+
+    /// Bytes of spare memory that is being prepared, and not there yet.
+    pub fn unmade_bytes(&mut self) -> u64 {
         self.collect();
-        let fresh = self.fresh.as_ref().filter(|fresh| fresh.is_slow())?;
-        Some(self.spare_bytes - ((fresh.pending() - self.condemned) * HUGE) as u64)
+        let pending = self.fresh.as_ref().map_or(0, Fresh::pending);
+        ((pending - self.condemned) * HUGE) as u64
     }
 
     /// The size of a slot.
@@ -201,7 +210,12 @@ impl Pool {
         self.collect();
         while self.room_bytes >= HUGE as u64 {
             let fresh = self.fresh.get_or_insert_with(|| Fresh::start(HUGE));
-            let ahead_bytes_max = if fresh.is_slow() { AHEAD_BYTES_SLOW } else { AHEAD_BYTES };
+            let ahead_bytes_max = if fresh.is_slow() {
+                let part = self.room_bytes / AHEAD_PART_SLOW;
+                part.clamp(AHEAD_BYTES as u64, AHEAD_BYTES_SLOW as u64) as usize
+            } else {
+                AHEAD_BYTES
+            };
             if !fresh.is_there() || self.ahead_bytes() + HUGE > ahead_bytes_max {
                 break;
             }

@@ -140,9 +140,15 @@ fn ready_is_what_has_memory() {
     // Asked for, and not there yet.
     pool.grant(8 * HUGE as u64);
     pool.prepare(&Plain).unwrap();
+    let asked_bytes = (pool.fresh.as_ref().unwrap().pending() * HUGE) as u64;
+    let unmade_bytes = pool.unmade_bytes();
+    assert!(unmade_bytes <= asked_bytes && asked_bytes > 0);
     let ready_bytes = pool.ready_bytes().unwrap();
+    assert!(ready_bytes >= pool.spare_bytes() - unmade_bytes, "it becomes less");
     let pending_bytes = (pool.fresh.as_ref().unwrap().pending() * HUGE) as u64;
     assert_eq!(ready_bytes + pending_bytes, pool.spare_bytes());
+    ready(&mut pool);
+    assert_eq!(pool.unmade_bytes(), 0);
 }
 
 #[test]
