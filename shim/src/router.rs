@@ -191,10 +191,16 @@ fn words(calls: &TensorCalls, tensor: *const c_void, rows: usize, wanted: usize)
     if element_bytes != size_of::<u32>() || !bytes.is_multiple_of(element_bytes) {
         return None;
     }
-    let from = if wanted < rows { bytes.checked_div(rows)?.checked_mul(rows - wanted)? } else { 0 };
-    let mut words = vec![0u32; (bytes - from) / element_bytes];
-    // SAFETY: `words` has room for the bytes of the tensor from `from` on, which is inside of it.
-    unsafe { (calls.get)(tensor, words.as_mut_ptr().cast(), from, bytes - from) };
+    let elements = bytes / element_bytes;
+    let skipped = match rows.saturating_sub(wanted) {
+        0 => 0,
+        // Another tensor's rows.
+        _ if !elements.is_multiple_of(rows) => return None,
+        others => elements / rows * others,
+    };
+    let mut words = vec![0u32; elements - skipped];
+    // SAFETY: `words` has room for the elements from `skipped` on, of four bytes each, which are inside of the tensor.
+    unsafe { (calls.get)(tensor, words.as_mut_ptr().cast(), skipped * element_bytes, words.len() * element_bytes) };
     Some(words)
 }
 
