@@ -4,6 +4,8 @@
 //! in a virtual machine whose host takes free memory back. The pager thread has faults to serve
 //! meanwhile, and several processors zero faster than one.
 //!
+//! Where single pages are wanted they take the huge pages apart, too, which takes the kernel as long as to zero them.
+//!
 //! The threads give way to every other one: the program computes meanwhile. So nobody may wait for them; what
 //! they have not begun is [taken back](Fresh::take_back) instead.
 
@@ -14,9 +16,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::JoinHandle;
 
 use crossbeam_channel::{Receiver, Sender, unbounded};
+use rustix::mm::Advice;
 
 use super::super::cpu_time;
-use super::super::region::populate;
+use super::super::region::{PAGE, advise, mark, populate};
 use super::super::time_slice::give_way;
 
 /// More threads would only take processors from the program.
@@ -27,9 +30,18 @@ const STACK_BYTES: usize = 64 << 10;
 /// Memory that comes slower than this, in bytes per nanosecond of processor time, comes slower than drives read.
 const SLOW: f64 = 1.0;
 
+/// How the memory of a slot is made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// Huge pages.
+    Whole,
+    /// Single pages, which lie side by side all the same.
+    Apart,
+}
+
 /// What a thread is asked for, and what it says of a slot.
-type Asked = (u32, Range<usize>);
-type Made = (u32, io::Result<()>);
+type Asked = (u32, Range<usize>, Kind);
+type Made = (u32, io::Result<Kind>);
 
 /// The threads and what they have been asked for.
 pub struct Fresh {
@@ -60,11 +72,11 @@ impl Fresh {
                 if let Err(error) = give_way() {
                     log::debug!("threads that make memory ready have an ordinary priority: {error}");
                 }
-                for (slot, range) in asked {
+                for (slot, range, kind) in asked {
                     let before = cpu_time::of_this_thread_ns();
-                    let result = populate(range);
+                    let made = make(range, kind);
                     cpu_ns.fetch_add(cpu_time::of_this_thread_ns() - before, Ordering::Relaxed);
-                    if tell.send((slot, result)).is_err() {
+                    if tell.send((slot, made.map(|()| kind))).is_err() {
                         break;
                     }
                 }
@@ -87,9 +99,9 @@ impl Fresh {
     }
 
     /// Asks for memory in `range`, which is `slot`'s and nobody touches until it is [made](Fresh::made).
-    pub fn ask(&mut self, slot: u32, range: Range<usize>) {
+    pub fn ask(&mut self, slot: u32, range: Range<usize>, kind: Kind) {
         let ask = self.ask.as_ref().expect("open until dropped");
-        ask.send((slot, range)).expect("the threads run until then");
+        ask.send((slot, range, kind)).expect("the threads run until then");
         self.pending += 1;
     }
 
@@ -108,7 +120,7 @@ impl Fresh {
 
     /// A slot that has been asked for and that no thread has begun with: it has no memory yet.
     pub fn take_back(&mut self) -> Option<u32> {
-        let (slot, _) = self.asked.try_recv().ok()?;
+        let (slot, ..) = self.asked.try_recv().ok()?;
         self.pending -= 1;
         Some(slot)
     }
@@ -131,6 +143,19 @@ impl Fresh {
     }
 }
 
+/// Gives `range`, which is one huge page, its memory.
+fn make(range: Range<usize>, kind: Kind) -> io::Result<()> {
+    populate(range.clone())?;
+    if kind == Kind::Apart {
+        // SAFETY: whoever asked leaves the range alone until it is told.
+        unsafe { mark(range.clone()) };
+        // An advice for a part of a huge page takes that apart (`madvise_cold_or_pageout_pte_range` in mm/madvise.c, Linux
+        // 5.4). Where it does not, the first move does.
+        let _ = advise(range.start..range.start + PAGE, Advice::LinuxCold);
+    }
+    Ok(())
+}
+
 /// How fast memory comes, for tests.
 #[cfg(test)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -145,5 +170,39 @@ impl Drop for Fresh {
         self.ask = None;
         while self.take_back().is_some() {}
         self.threads.drain(..).for_each(|thread| drop(thread.join()));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::super::region::{HUGE, Region, advise_huge, is_resident};
+    use super::*;
+
+    /// Bytes in huge pages at `start`, the beginning of a mapping (proc_pid_smaps(5)).
+    fn huge_bytes(start: usize) -> usize {
+        let smaps = std::fs::read_to_string("/proc/self/smaps").unwrap();
+        let mut lines = smaps.lines().skip_while(|line| !line.starts_with(&format!("{start:x}-")));
+        let line = lines.find_map(|line| line.strip_prefix("AnonHugePages:")).unwrap();
+        line.trim().trim_end_matches(" kB").parse::<usize>().unwrap() << 10
+    }
+
+    #[test]
+    fn a_huge_page_is_taken_apart_where_it_is() {
+        let make_one = |kind| {
+            let region = Region::reserve(HUGE, 0).unwrap();
+            advise_huge(region.range(), true).unwrap();
+            make(region.range(), kind).unwrap();
+            assert!(region.range().step_by(PAGE).all(is_resident));
+            (huge_bytes(region.start()), region)
+        };
+        let (bytes, _whole) = make_one(Kind::Whole);
+        if bytes == 0 {
+            eprintln!("skipped: no huge page was to be had");
+            assert!(std::env::var_os("GGPAGER_REQUIRE_ALL").is_none());
+            return;
+        }
+        assert_eq!(bytes, HUGE);
+        let (bytes, _apart) = make_one(Kind::Apart);
+        assert_eq!(bytes, 0);
     }
 }

@@ -10,6 +10,7 @@ pub mod copy;
 pub mod flip;
 mod fresh;
 pub mod pool;
+mod remnants;
 pub mod shared;
 pub mod slots;
 

@@ -10,10 +10,11 @@
 //! Single pages are as good in one slot as in another: where a slot smaller than a huge page is wanted
 //! and only slots of other sizes have memory, their pages are [carried](Ground::carry) over. Fresh memory
 //! costs ten to a hundred times as much, for it is zeroed. Where there is none, a huge page is taken
-//! apart: its pages lie side by side in physical memory, and stay so in the slots that they travel
-//! between, so that a read has few segments.
+//! apart, by the threads that prepare it where they know in time: its pages lie side by side in physical memory, and
+//! stay so in the slots that they travel between, so that a read has few segments. What lies together is
+//! [cut](Slots::cut) out; only the rests, where they make a slot together, are carried.
 //!
-//! Invariants: a slot is full, empty, with the threads that prepare it, the remnant, or in a block's
+//! Invariants: a slot is full, empty, with the threads that prepare it, a remnant, or in a block's
 //! hands; slots in hand have memory. A slot that is being prepared counts as spare memory, unless it is to be freed
 //! when it is ready. The sum of all memory grows only by what has been [granted](Pool::grant).
 
@@ -23,18 +24,18 @@ use std::ops::Range;
 use rustix::mm::Advice;
 
 use super::super::region::{HUGE, advise, mark, populate};
-use super::fresh::Fresh;
-use super::slots::{Ground, Slots};
+use super::fresh::{Fresh, Kind};
+use super::remnants::{Remnant, Remnants};
+use super::slots::{Ground, Slots, is_small};
 
-/// Memory that is prepared ahead of its use, in bytes: enough for every processor to zero some while
+/// Memory that is prepared ahead of its use, in bytes, at the least: enough for every processor to zero some while
 /// the pager thread submits what it has.
-const AHEAD_BYTES: usize = 16 << 20;
-
-/// The most of it, and the part of what may still be added, where memory comes slower than a drive reads: what is made
-/// while the program waits for the drive is there when the drive waits for memory.
-const AHEAD_BYTES_SLOW: usize = 512 << 20;
-/// See [`AHEAD_BYTES_SLOW`].
-const AHEAD_PART_SLOW: u64 = 4;
+const AHEAD_BYTES_MIN: u64 = 16 << 20;
+/// At the most: what is made while the program waits for the drive is there when it computes, or when the drive waits for
+/// memory.
+const AHEAD_BYTES_MAX: u64 = 512 << 20;
+/// Between them, the part of what may still be added.
+const AHEAD_PART: u64 = 4;
 
 /// All memory that no block holds, and the slots of the rest.
 #[derive(Default)]
@@ -42,8 +43,9 @@ pub struct Pool {
     // Dropped first: it waits until nobody prepares slots.
     fresh: Option<Fresh>,
     slots: Slots,
-    /// A slot that pages were carried out of, and the part of it that still has memory.
-    remnant: Option<(u32, Range<usize>)>,
+    remnants: Remnants,
+    /// What is prepared is to be taken apart: single pages were wanted last.
+    wants_apart: bool,
     spare_bytes: u64,
     room_bytes: u64,
     /// Slots in preparation that are to be freed when they are ready. They count no more.
@@ -72,7 +74,7 @@ impl Pool {
 
     /// The size of a slot.
     pub fn slot_bytes(&self, slot: u32) -> usize {
-        self.slots.class(slot).slot_bytes
+        self.slots.range(slot).len()
     }
 
     /// The address of a slot.
@@ -85,7 +87,7 @@ impl Pool {
         self.room_bytes = room_bytes;
     }
 
-    /// A slot with memory: a spare one, else one with pages of spare slots of other sizes, else one with
+    /// A slot with memory: a spare one, else a cut, else one with pages of spare slots of other sizes, else one with
     /// fresh memory. Beyond what is granted, spare memory of other classes is then freed so that the sum
     /// does not grow while there is any.
     ///
@@ -97,18 +99,46 @@ impl Pool {
             self.spare_bytes -= slot_bytes as u64;
             return Ok(slot);
         }
-        if slot_bytes == HUGE
-            && let Some(slot) = self.take_back()
-        {
-            // Granted already.
-            self.room_bytes += HUGE as u64;
-            return self.freshened(slot, self.slots.range(slot));
+        if slot_bytes == HUGE {
+            self.wants_apart = false;
+            return self.take_huge(ground);
+        }
+        let travels = is_small(slot_bytes) && ground.carries();
+        if travels && let Some(slot) = self.cut(slot_bytes, ground) {
+            return Ok(slot);
         }
         let slot = self.take_empty(slot_bytes, ground)?;
         let range = self.slots.range(slot);
-        let carried_bytes =
-            if self.slots.class(slot).is_small() && ground.carries() { self.gather(range.clone(), ground) } else { 0 };
+        let carried_bytes = if travels { self.gather(range.clone(), ground) } else { 0 };
         self.freshened(slot, range.start + carried_bytes..range.end)
+    }
+
+    /// A huge slot with memory that is no spare one of a whole huge page.
+    fn take_huge(&mut self, ground: &impl Ground) -> io::Result<u32> {
+        let slot = match self.take_back() {
+            Some(slot) => {
+                // Granted already.
+                self.room_bytes += HUGE as u64;
+                slot
+            }
+            None => self.take_empty(HUGE, ground)?,
+        };
+        self.freshened(slot, self.slots.range(slot))
+    }
+
+    /// A cut of a remnant, or of a huge page where no slot can be made of spare single pages.
+    fn cut(&mut self, slot_bytes: usize, ground: &impl Ground) -> Option<u32> {
+        let range = match self.remnants.cut(slot_bytes) {
+            Some(range) => range,
+            None if slot_bytes > HUGE || self.slots.small_bytes() + self.remnants.bytes() >= slot_bytes => return None,
+            None => {
+                let remnant = self.take_apart(ground)?;
+                self.remnants.put(remnant);
+                self.remnants.cut(slot_bytes)?
+            }
+        };
+        self.spare_bytes -= slot_bytes as u64;
+        Some(self.slots.cut(range))
     }
 
     /// `slot`, when its part `range` has got fresh memory.
@@ -152,7 +182,7 @@ impl Pool {
     fn gather(&mut self, to: Range<usize>, ground: &impl Ground) -> usize {
         let mut at = to.start;
         while at < to.end {
-            let spare = self.remnant.take().or_else(|| self.take_small()).or_else(|| self.take_huge(ground));
+            let spare = self.remnants.take().or_else(|| self.take_small()).or_else(|| self.take_apart(ground));
             let Some((slot, from)) = spare else { break };
             let len = from.len().min(to.end - at);
             let carried = ground.carry(at, from.start, len);
@@ -168,36 +198,47 @@ impl Pool {
             if rest.is_empty() {
                 self.emptied(slot);
             } else {
-                self.remnant = Some((slot, rest));
+                self.remnants.put((slot, rest));
             }
         }
         at - to.start
     }
 
     /// A spare slot of single pages as a remnant: still counted.
-    fn take_small(&mut self) -> Option<(u32, Range<usize>)> {
-        self.slots.take_small().map(|slot| (slot, self.slots.range(slot)))
+    fn take_small(&mut self) -> Option<Remnant> {
+        self.slots.take_small().map(|slot| (Some(slot), self.slots.range(slot)))
     }
 
-    /// A huge page to be taken apart, spare or fresh, as a remnant.
-    fn take_huge(&mut self, ground: &impl Ground) -> Option<(u32, Range<usize>)> {
-        let slot = self.take_full(HUGE, ground).ok()?;
-        self.spare_bytes += HUGE as u64;
+    /// A huge page to be taken apart, if it is not yet, spare or fresh, as a remnant: still counted. Where it was there is a
+    /// page table then: its slot is never used again.
+    fn take_apart(&mut self, ground: &impl Ground) -> Option<Remnant> {
+        if let Some(slot) = self.slots.apart.pop() {
+            return Some((None, self.slots.range(slot)));
+        }
+        self.wants_apart = true;
+        let slot = match self.slots.of_bytes(HUGE).full.pop() {
+            Some(slot) => slot,
+            None => {
+                let slot = self.take_huge(ground).ok()?;
+                self.spare_bytes += HUGE as u64;
+                slot
+            }
+        };
         let range = self.slots.range(slot);
         // SAFETY: the memory of a slot in hand.
         unsafe { mark(range.clone()) };
-        Some((slot, range))
+        Some((None, range))
     }
 
-    fn free_remnant(&mut self, slot: u32, rest: Range<usize>) {
+    fn free_remnant(&mut self, slot: Option<u32>, rest: Range<usize>) {
         self.spare_bytes -= rest.len() as u64;
-        self.retire(slot);
+        let _ = advise(rest, Advice::LinuxDontNeed);
         self.emptied(slot);
     }
 
-    /// Single pages have left `slot`. Where a huge page was there is a page table now: never used again.
-    fn emptied(&mut self, slot: u32) {
-        if self.slots.class(slot).is_small() {
+    /// The last pages of a remnant have left it.
+    fn emptied(&mut self, slot: Option<u32>) {
+        if let Some(slot) = slot {
             self.put_empty(slot);
         }
     }
@@ -210,19 +251,15 @@ impl Pool {
         self.collect();
         while self.room_bytes >= HUGE as u64 {
             let fresh = self.fresh.get_or_insert_with(|| Fresh::start(HUGE));
-            let ahead_bytes_max = if fresh.is_slow() {
-                let part = self.room_bytes / AHEAD_PART_SLOW;
-                part.clamp(AHEAD_BYTES as u64, AHEAD_BYTES_SLOW as u64) as usize
-            } else {
-                AHEAD_BYTES
-            };
-            if !fresh.is_there() || self.ahead_bytes() + HUGE > ahead_bytes_max {
+            let ahead_bytes_max = (self.room_bytes / AHEAD_PART).clamp(AHEAD_BYTES_MIN, AHEAD_BYTES_MAX);
+            if !fresh.is_there() || self.ahead_bytes() + HUGE > ahead_bytes_max as usize {
                 break;
             }
+            let kind = if self.wants_apart { Kind::Apart } else { Kind::Whole };
             let slot = self.take_empty(HUGE, ground)?;
             let range = self.slots.range(slot);
             if let Some(fresh) = &mut self.fresh {
-                fresh.ask(slot, range);
+                fresh.ask(slot, range, kind);
             }
             self.spare_bytes += HUGE as u64;
             self.room_bytes -= HUGE as u64;
@@ -237,20 +274,28 @@ impl Pool {
 
     /// Bytes of huge slots that have memory or are being prepared.
     fn ahead_bytes(&mut self) -> usize {
-        self.slots.of_bytes(HUGE).full_bytes() + self.fresh.as_ref().map_or(0, Fresh::pending) * HUGE
+        let pending = self.fresh.as_ref().map_or(0, Fresh::pending);
+        self.slots.of_bytes(HUGE).full_bytes() + (self.slots.apart.len() + pending) * HUGE
     }
 
     /// Takes in the slots that have been prepared.
     fn collect(&mut self) {
-        while let Some((slot, result)) = self.fresh.as_mut().and_then(Fresh::made) {
+        while let Some((slot, made)) = self.fresh.as_mut().and_then(Fresh::made) {
             if self.condemned > 0 {
                 self.condemned -= 1;
                 self.free(slot);
                 continue;
             }
             self.spare_bytes -= HUGE as u64;
-            // Without memory the next to need it hears why.
-            if result.is_ok() { self.put_full(slot) } else { self.free(slot) }
+            match made {
+                Ok(Kind::Whole) => self.put_full(slot),
+                Ok(Kind::Apart) => {
+                    self.spare_bytes += HUGE as u64;
+                    self.slots.apart.push(slot);
+                }
+                // The next to need memory hears why.
+                Err(_) => self.free(slot),
+            }
         }
     }
 
@@ -276,7 +321,12 @@ impl Pool {
     /// Gives back a slot that has memory.
     pub fn put_full(&mut self, slot: u32) {
         self.spare_bytes += self.slot_bytes(slot) as u64;
-        self.slots.put_full(slot);
+        if Slots::is_cut(slot) {
+            self.remnants.put((None, self.slots.range(slot)));
+            self.slots.put_empty(slot);
+        } else {
+            self.slots.put_full(slot);
+        }
     }
 
     /// Gives back a slot that is a hole.
@@ -303,7 +353,7 @@ impl Pool {
     fn free_down_to(&mut self, keep_bytes: u64) {
         self.collect();
         while self.spare_bytes > keep_bytes {
-            if let Some((slot, rest)) = self.remnant.take() {
+            if let Some((slot, rest)) = self.remnants.take() {
                 self.free_remnant(slot, rest);
             } else if let Some(slot) = self.slots.take_any() {
                 self.spare_bytes -= self.slot_bytes(slot) as u64;

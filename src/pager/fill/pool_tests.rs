@@ -76,19 +76,23 @@ fn ready(pool: &mut Pool) {
 fn slots_are_prepared_within_the_room_and_the_lookahead() {
     let mut pool = prepared(3 * HUGE as u64 + 1);
     assert_eq!(pool.spare_bytes(), 3 * HUGE as u64);
-    for rate in [Rate::Fast, Rate::Slow] {
-        pool.fresh.as_mut().unwrap().claim(rate);
-        let ahead_bytes = if rate == Rate::Slow { AHEAD_BYTES_SLOW } else { AHEAD_BYTES };
+    for (room_bytes, ahead_bytes) in [(AHEAD_BYTES_MIN, AHEAD_BYTES_MIN), (u64::MAX, AHEAD_BYTES_MAX)] {
         // As many again do not come on top.
         for _ in 0..2 {
-            pool.grant(u64::MAX);
+            pool.grant(room_bytes);
             pool.prepare(&Plain).unwrap();
-            assert_eq!(pool.spare_bytes(), ahead_bytes as u64);
+            assert_eq!(pool.spare_bytes(), ahead_bytes);
         }
         // Most of it is taken back: nobody is to zero half a gibibyte for a test.
         pool.free_spare(0);
         assert_eq!(pool.spare_bytes(), 0);
     }
+    // A quarter of what then remains.
+    ready(&mut pool);
+    pool.grant(400 << 20);
+    pool.prepare(&Plain).unwrap();
+    assert_eq!((pool.spare_bytes(), pool.room_bytes), (80 << 20, 320 << 20));
+    pool.free_spare(0);
 }
 
 #[test]
@@ -153,10 +157,10 @@ fn ready_is_what_has_memory() {
 
 #[test]
 fn an_empty_slot_is_none_that_is_being_prepared() {
-    let mut pool = prepared(u64::MAX);
+    let mut pool = prepared(AHEAD_BYTES_MIN);
     let empty = pool.take_empty(HUGE, &Plain).unwrap();
     ready(&mut pool);
-    for _ in 0..AHEAD_BYTES / HUGE {
+    for _ in 0..AHEAD_BYTES_MIN / HUGE as u64 {
         assert_ne!(pool.take_full(HUGE, &Plain).unwrap(), empty);
     }
     assert!(!is_resident(pool.addr(empty)));
@@ -164,7 +168,7 @@ fn an_empty_slot_is_none_that_is_being_prepared() {
 
 #[test]
 fn what_is_prepared_is_freed_as_well() {
-    let mut pool = prepared(u64::MAX);
+    let mut pool = prepared(AHEAD_BYTES_MIN);
     ready(&mut pool);
     pool.free_spare(HUGE as u64);
     assert_eq!(pool.spare_bytes(), HUGE as u64);
@@ -206,24 +210,26 @@ fn pages_of_other_sizes_are_carried_over() {
 }
 
 #[test]
-fn what_pages_are_missing_is_fresh_and_in_the_sum() {
+fn fresh_memory_is_in_the_sum() {
     let mut pool = with_spare(&[2 * PAGE]);
     pool.grant(PAGE as u64);
     let slot = pool.take_full(3 * PAGE, &Carrying(usize::MAX)).unwrap();
-    // What a huge page has more than was wanted is spare.
-    let rest = (HUGE - PAGE) as u64;
-    assert_eq!((pages(&pool, slot), pool.spare_bytes(), pool.room_bytes), (vec![1, 2, 0], rest, 0));
+    // What a huge page has more than was wanted is spare; what is more than was granted is freed elsewhere.
+    let rest = (HUGE - 3 * PAGE) as u64;
+    assert_eq!((pages(&pool, slot), pool.spare_bytes(), pool.room_bytes), (vec![0; 3], rest, 0));
+    assert_eq!((pool.slots.small_bytes(), pool.remnants.bytes() as u64), (0, rest));
 }
 
 #[test]
 fn a_remnant_is_freed_as_well() {
     let mut pool = with_spare(&[3 * PAGE]);
     pool.take_full(PAGE, &Carrying(usize::MAX)).unwrap();
-    let rest = pool.remnant.clone().unwrap().1;
-    assert_eq!((rest.len(), pool.spare_bytes()), (2 * PAGE, 2 * PAGE as u64));
+    assert_eq!((pool.remnants.bytes(), pool.spare_bytes()), (2 * PAGE, 2 * PAGE as u64));
+    let rest = pool.remnants.take().unwrap();
+    pool.remnants.put(rest.clone());
     pool.free_spare(0);
-    assert_eq!(pool.spare_bytes(), 0);
-    assert!(!is_resident(rest.start) && pool.remnant.is_none());
+    assert_eq!((pool.remnants.bytes(), pool.spare_bytes()), (0, 0));
+    assert!(!is_resident(rest.1.start));
 }
 
 #[test]
@@ -237,20 +243,26 @@ fn pinned_pages_are_left_and_freed() {
     assert!(!is_resident(first + 2 * PAGE));
 }
 
-#[test]
-fn huge_frames_are_not_made_of_pages_and_taken_apart_only_where_no_pages_are() {
-    let mut pool = with_spare(&[HUGE, 3 * PAGE]);
-    let spare = full(&mut pool, HUGE)[0];
+/// Numbers the first pages of the only spare huge slot, from 100 on; gives where it lies.
+fn numbered_huge(pool: &mut Pool) -> Range<usize> {
+    let spare = full(pool, HUGE)[0];
     let huge = pool.slots.range(spare);
-    for (number, page) in huge.clone().step_by(PAGE).zip(100u64..).take(4) {
+    for (page, number) in huge.clone().step_by(PAGE).zip(100u64..).take(9) {
         // SAFETY: a page of a spare slot.
-        unsafe { *(number as *mut u64) = page };
+        unsafe { *(page as *mut u64) = number };
     }
+    huge
+}
+
+#[test]
+fn huge_frames_are_not_made_of_pages_and_taken_apart_only_where_too_few_pages_are() {
+    let mut pool = with_spare(&[HUGE, 3 * PAGE]);
+    let huge = numbered_huge(&mut pool);
     let slot = pool.take_full(2 * PAGE, &Carrying(usize::MAX)).unwrap();
     assert_eq!(pages(&pool, slot).len(), 2);
     assert_eq!((pool.spare_bytes(), full(&mut pool, HUGE).len()), ((HUGE + PAGE) as u64, 1));
     let slot = pool.take_full(4 * PAGE, &Carrying(usize::MAX)).unwrap();
-    assert_eq!(pages(&pool, slot)[1..], [100, 101, 102]);
+    assert_eq!(pages(&pool, slot), [100, 101, 102, 103]);
     assert_eq!((pool.spare_bytes(), full(&mut pool, HUGE).len()), ((HUGE - 3 * PAGE) as u64, 0));
     // The address has a page table now.
     pool.grant(HUGE as u64);
@@ -259,6 +271,66 @@ fn huge_frames_are_not_made_of_pages_and_taken_apart_only_where_no_pages_are() {
     pool.free_spare(0);
     let last = pool.take_full(HUGE, &Carrying(0)).unwrap();
     assert!(pool.spare_bytes() == 0 && pool.addr(next) != huge.start && pool.addr(last) != huge.start);
+}
+
+#[test]
+fn what_lies_together_is_cut_and_not_carried() {
+    let mut pool = with_spare(&[HUGE]);
+    let huge = numbered_huge(&mut pool);
+    // Nothing can be carried here.
+    let ground = Carrying(0);
+    let first = pool.take_full(2 * PAGE, &ground).unwrap();
+    let second = pool.take_full(3 * PAGE, &ground).unwrap();
+    assert_eq!([pages(&pool, first), pages(&pool, second)].concat(), [100, 101, 102, 103, 104]);
+    assert_eq!(pool.slots.range(second), huge.start + 2 * PAGE..huge.start + 5 * PAGE);
+    assert_eq!((pool.slot_bytes(first), pool.spare_bytes()), (2 * PAGE, (HUGE - 5 * PAGE) as u64));
+    // One comes back with its memory, one without.
+    pool.put_full(second);
+    pool.put_empty(first);
+    assert_eq!(pool.spare_bytes(), (HUGE - 2 * PAGE) as u64);
+    let again = pool.take_full(PAGE, &ground).unwrap();
+    assert_eq!((pages(&pool, again), pool.spare_bytes()), (vec![102], (HUGE - 3 * PAGE) as u64), "the smallest remnant");
+    pool.free_spare(0);
+    assert!(pool.spare_bytes() == 0 && is_resident(huge.start + 2 * PAGE) && !is_resident(huge.start + 3 * PAGE));
+}
+
+#[test]
+fn rests_that_make_a_slot_together_are_carried() {
+    let mut pool = with_spare(&[HUGE, HUGE]);
+    let most = HUGE - 2 * PAGE;
+    let ground = Carrying(usize::MAX);
+    let cuts = [most, most].map(|bytes| pool.take_full(bytes, &ground).unwrap());
+    assert!(cuts.iter().all(|&cut| Slots::is_cut(cut)));
+    assert_eq!((pool.remnants.bytes(), pool.spare_bytes()), (4 * PAGE, 4 * PAGE as u64));
+    let slot = pool.take_full(4 * PAGE, &ground).unwrap();
+    assert!(!Slots::is_cut(slot) && pool.spare_bytes() == 0 && is_resident(pool.slots.range(slot).end - PAGE));
+}
+
+#[test]
+fn what_is_prepared_is_apart_where_single_pages_were_wanted() {
+    let mut pool = Pool::default();
+    let ground = Carrying(0);
+    pool.take_full(PAGE, &ground).unwrap();
+    pool.free_spare(0);
+    pool.grant(2 * HUGE as u64);
+    pool.prepare(&ground).unwrap();
+    ready(&mut pool);
+    assert_eq!((pool.slots.apart.len(), pool.spare_bytes()), (2, 2 * HUGE as u64));
+    assert_eq!(pool.ahead_bytes(), 2 * HUGE);
+    // One in single pages has them all, none of them zero.
+    let slot = pool.take_full(HUGE - PAGE, &ground).unwrap();
+    let range = pool.slots.range(slot);
+    assert!(range.clone().step_by(PAGE).all(is_resident));
+    assert_eq!((pool.slots.apart.len(), pool.spare_bytes()), (1, (HUGE + PAGE) as u64));
+    // Whoever wants a whole one does not get the other.
+    let whole = pool.take_full(HUGE, &ground).unwrap();
+    assert_ne!(pool.addr(whole) / HUGE, range.start / HUGE);
+    pool.free_spare(0);
+    assert!(pool.slots.apart.is_empty() && pool.spare_bytes() == 0);
+    pool.grant(HUGE as u64);
+    pool.prepare(&ground).unwrap();
+    ready(&mut pool);
+    assert_eq!(full(&mut pool, HUGE).len(), 1, "whole ones were wanted last");
 }
 
 #[test]

@@ -1,5 +1,8 @@
 //! Slots: the places where memory rests, one class for each frame size. Address space is reserved in chunks
 //! and never given back.
+//!
+//! Some slots are *cuts*: a part of a huge slot whose memory was taken apart, where it lies. What is read there
+//! need not be carried to a slot of its own size before. Each is used once.
 
 use std::io;
 use std::ops::Range;
@@ -10,6 +13,8 @@ use super::super::region::{HUGE, Region, advise_huge};
 const CHUNK_SLOTS: usize = 256;
 /// A slot's number: the class in the upper bits. A mixture of experts may bring two dozen sizes.
 const CLASS_SHIFT: u32 = 24;
+/// What stands there for cuts, which have no class.
+const CUT: u32 = (1 << (32 - CLASS_SHIFT)) - 1;
 
 /// What a rung does with the pool's address space.
 pub trait Ground {
@@ -45,8 +50,8 @@ pub(super) struct Class {
 
 impl Class {
     /// Their memory is single pages.
-    pub fn is_small(&self) -> bool {
-        !self.slot_bytes.is_multiple_of(HUGE)
+    fn is_small(&self) -> bool {
+        is_small(self.slot_bytes)
     }
 
     /// Where the slots of a chunk begin. One that is smaller than a huge page lies within one page table: what moves
@@ -71,10 +76,20 @@ impl Class {
     }
 }
 
-/// All slots of all classes.
+/// Whether memory of such slots is single pages.
+pub(super) fn is_small(slot_bytes: usize) -> bool {
+    !slot_bytes.is_multiple_of(HUGE)
+}
+
+/// All slots of all classes, and the cuts.
 #[derive(Default)]
 pub(super) struct Slots {
     classes: Vec<Class>,
+    /// Spare huge slots whose memory was taken apart: single pages side by side.
+    pub apart: Vec<u32>,
+    cuts: Vec<Range<usize>>,
+    /// Numbers of cuts that are no more.
+    free_cuts: Vec<u32>,
 }
 
 impl Slots {
@@ -86,26 +101,30 @@ impl Slots {
 
     fn index(&mut self, slot_bytes: usize) -> usize {
         self.classes.iter().position(|class| class.slot_bytes == slot_bytes).unwrap_or_else(|| {
-            assert!(self.classes.len() < 1 << (32 - CLASS_SHIFT), "frame sizes exhausted");
+            assert!(self.classes.len() < CUT as usize, "frame sizes exhausted");
             let (chunks, full, empty) = Default::default();
             self.classes.push(Class { slot_bytes, chunks, full, empty });
             self.classes.len() - 1
         })
     }
 
-    /// The class of a slot.
-    pub fn class(&self, slot: u32) -> &Class {
-        &self.classes[(slot >> CLASS_SHIFT) as usize]
-    }
-
+    /// The class of a slot that is no cut.
     fn class_mut(&mut self, slot: u32) -> &mut Class {
         &mut self.classes[(slot >> CLASS_SHIFT) as usize]
     }
 
+    /// Whether it was cut out of a huge slot.
+    pub fn is_cut(slot: u32) -> bool {
+        slot >> CLASS_SHIFT == CUT
+    }
+
     /// Its addresses.
     pub fn range(&self, slot: u32) -> Range<usize> {
-        let class = self.class(slot);
         let index = slot as usize % (1 << CLASS_SHIFT);
+        if Slots::is_cut(slot) {
+            return self.cuts[index].clone();
+        }
+        let class = &self.classes[(slot >> CLASS_SHIFT) as usize];
         let start = class.chunks[index / CHUNK_SLOTS].start() + class.place(index % CHUNK_SLOTS);
         start..start + class.slot_bytes
     }
@@ -131,14 +150,34 @@ impl Slots {
         Ok(first)
     }
 
-    /// Gives back a slot that is a hole.
-    pub fn put_empty(&mut self, slot: u32) {
-        self.class_mut(slot).empty.push(slot);
+    /// `range` of a huge slot that was taken apart as a slot of its own.
+    pub fn cut(&mut self, range: Range<usize>) -> u32 {
+        let index = self.free_cuts.pop().unwrap_or_else(|| {
+            self.cuts.push(0..0);
+            self.cuts.len() as u32 - 1
+        });
+        assert!(index < 1 << CLASS_SHIFT, "more cuts than blocks in flight");
+        self.cuts[index as usize] = range;
+        CUT << CLASS_SHIFT | index
     }
 
-    /// Gives back a slot that has memory.
+    /// Gives back a slot that is a hole. Where a cut was there is a page table now, and nothing else ever.
+    pub fn put_empty(&mut self, slot: u32) {
+        if Slots::is_cut(slot) {
+            self.free_cuts.push(slot % (1 << CLASS_SHIFT));
+        } else {
+            self.class_mut(slot).empty.push(slot);
+        }
+    }
+
+    /// Gives back a slot of a class that has memory.
     pub fn put_full(&mut self, slot: u32) {
         self.class_mut(slot).full.push(slot);
+    }
+
+    /// Bytes of the spare slots of single pages.
+    pub fn small_bytes(&self) -> usize {
+        self.classes.iter().filter(|class| class.is_small()).map(Class::full_bytes).sum()
     }
 
     /// A spare slot of single pages, of the class that has most of them.
@@ -149,6 +188,6 @@ impl Slots {
 
     /// Any spare slot that has memory.
     pub fn take_any(&mut self) -> Option<u32> {
-        self.classes.iter_mut().find_map(|class| class.full.pop())
+        self.classes.iter_mut().find_map(|class| class.full.pop()).or_else(|| self.apart.pop())
     }
 }
