@@ -247,6 +247,11 @@ impl Drives {
         sources.iter().any(|&other| other != source && !self.sources[other].left_out)
     }
 
+    /// What all drives bring together, in bytes per nanosecond.
+    pub fn rate(&self, now_ns: u64) -> f64 {
+        self.drives.iter().filter_map(|drive| drive.rate(now_ns)).sum()
+    }
+
     /// What has been read from where.
     pub fn summary(&self, now_ns: u64) -> Vec<SourceStats> {
         let of = |state: &State| SourceStats {

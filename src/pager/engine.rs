@@ -24,6 +24,7 @@ use super::io::{self as ladder, Event, Io, WrapIo};
 use super::lookahead::Lookahead;
 use super::meter::Meter;
 use super::origins::Origins;
+use super::price::Price;
 use super::reads::Reads;
 use super::region;
 use super::trace::Tracer;
@@ -98,6 +99,9 @@ pub struct Engine {
     trace: Tracer,
     lookahead: Lookahead,
     busy: Busy,
+    price: Price,
+    /// Processor time that choices have taken, in nanoseconds.
+    choosing_ns: u64,
     /// The policy reads what routers choose.
     listens: bool,
     warned: Warned,
@@ -170,6 +174,8 @@ impl Engine {
             trace: Tracer::new(&settings),
             lookahead: Lookahead::default(),
             busy: Busy::default(),
+            price: Price::new(std::thread::available_parallelism().map_or(1, usize::from)),
+            choosing_ns: 0,
             listens: policy::listens(settings.strategy),
             publisher: Publisher::new(setup.board, settings.runtime_folder),
             warned: Warned::default(),

@@ -29,6 +29,7 @@ pub mod notes;
 mod origins;
 pub mod piece;
 pub mod pieces;
+pub mod price;
 pub mod reads;
 pub mod region;
 pub mod replicas;

@@ -16,6 +16,7 @@ use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::heat::Heat;
 use super::idle::{Idle, MARGIN};
+use super::odds::For;
 use super::{BlockId, BlockTable, Role, State};
 
 /// Slices looked at to find a victim: close to the coldest of all, at a bounded price. Of 48 the coldest costs a point of hits, of all
@@ -83,7 +84,7 @@ impl Experts {
     /// and does not drive out what is used now.
     pub fn routed(&mut self, table: &BlockTable, id: BlockId, share: f64) {
         self.heard = true;
-        self.idle.chosen(id, table.block(id).len);
+        self.idle.chosen(id, self.heat.pass());
         self.used(table, id, share);
     }
 
@@ -103,7 +104,7 @@ impl Experts {
         if !is_edge(table, id) {
             self.heat.affine(id, affinity as f32);
             if self.is_wanted(table, id) {
-                self.idle.offer(id, self.heat.warmth(id), self.heat.pass(), self.heat.clock());
+                self.idle.offer(id, self.heat.warmth(id), self.heat.pass());
             }
         }
     }
@@ -136,8 +137,9 @@ impl Experts {
     pub fn next_idle(&mut self, table: &BlockTable, is_free: impl Fn(&Experts, BlockId) -> bool) -> Option<BlockId> {
         let Experts { at, edges, idle, .. } = self;
         let is_out = |id: BlockId| table.state(id) == State::Absent && !at.contains_key(&id) && !edges.contains(&id);
-        let (mut id, is_likely) = idle.next(self.heat.pass(), is_out)?;
+        let (mut id, why) = idle.next(self.heat.pass(), table.waste(), is_out)?;
         let slice = id;
+        let is_likely = matches!(why, For::Likely(_));
         if is_likely {
             id = with_edges(table, slice).find(|&id| self.is_wanted(table, id)).unwrap_or(slice);
         }
@@ -146,9 +148,7 @@ impl Experts {
             self.idle.drop_likely();
             return None;
         }
-        if is_likely {
-            self.idle.begun(id);
-        }
+        self.idle.begun(id, why, table.block(id).len, self.heat.pass());
         self.expect(table, id);
         Some(id)
     }
@@ -201,7 +201,7 @@ impl Experts {
     }
 
     pub fn remove(&mut self, table: &BlockTable, id: BlockId) -> bool {
-        self.idle.lost(id, table.block(id).len, self.heat.clock());
+        self.idle.lost(id, self.heat.pass());
         let Some((class, at)) = self.at.remove(&id) else { return self.edges.remove(&id) };
         let held = &mut self.held[class].1;
         held.swap_remove(at);

@@ -3,15 +3,16 @@
 //!
 //! Likely is what came near to being chosen in the last passes: of what is read for that, every second or third is
 //! chosen soon, and the first use of an expert is something that nobody else foretells. It may take free memory, and that
-//! of a slice that is clearly colder. Where too much of it is evicted again without having been chosen, there is a pause. The others may
-//! take free memory alone, and just any are read only where nothing is likely: seldom more than one in five is chosen.
+//! of a slice that is clearly colder. The others may take free memory alone, and just any are read only where nothing is likely: seldom
+//! more than one in five is chosen. Each of them is read while its [`Odds`] are worth what is wasted.
 
 use std::collections::{BinaryHeap, VecDeque};
 use std::ops::Range;
 
-use rustc_hash::FxHashSet;
+use rustc_hash::FxHashMap;
 
 use super::BlockId;
+use super::odds::{For, Odds};
 
 /// The least warmth of what is likely, of two.
 pub(super) const LIKELY: f32 = 0.2;
@@ -21,15 +22,6 @@ pub(super) const MARGIN: f32 = 0.1;
 
 /// Likely slices remembered at most: a few layers'.
 const LIKELY_MAX: usize = 2048;
-
-/// Bytes that may be wasted beyond what was used pays for: a used byte comes early by the time that its read takes, a wasted one
-/// takes some of the processor and a while of the drive, which was idle.
-const CREDIT_BYTES: i64 = 64 << 20;
-const PRICE: i64 = 2;
-
-/// Used slices during which nothing is read then, at first and at most: each time it is twice as many.
-const PAUSE_MIN: u64 = 1 << 14;
-const PAUSE_MAX: u64 = 1 << 20;
 
 /// See the module's page.
 #[derive(Debug, Default)]
@@ -41,19 +33,17 @@ pub(super) struct Idle {
     any: VecDeque<BlockId>,
     /// The pass in which something likely was out of memory last.
     offered_in: Option<u32>,
-    /// Read for being likely, and not chosen yet.
-    unproven: FxHashSet<BlockId>,
-    /// What was chosen, less what was not and has gone.
-    balance: i64,
-    pauses: u32,
-    /// The clock at which the last pause ends.
-    resumes_at: u64,
+    /// Read, and not chosen yet: why, how many bytes, and in which pass.
+    unproven: FxHashMap<BlockId, (For, u32, u32)>,
+    /// The same, the oldest first, with some that have been chosen.
+    began: VecDeque<(u32, BlockId)>,
+    odds: Odds,
 }
 
 impl Idle {
-    /// `id` is out of memory and so warm; in the pass `pass`, at `clock`.
-    pub fn offer(&mut self, id: BlockId, warmth: f32, pass: u32, clock: u64) {
-        if warmth < LIKELY || clock < self.resumes_at {
+    /// `id` is out of memory and so warm; in the pass `pass`.
+    pub fn offer(&mut self, id: BlockId, warmth: f32, pass: u32) {
+        if warmth < LIKELY {
             return;
         }
         self.offered_in = Some(pass);
@@ -63,17 +53,22 @@ impl Idle {
         self.likely.push((warmth.to_bits(), id));
     }
 
-    /// The next that is `wanted` in the pass `pass`, and whether it is for being likely.
-    pub fn next(&mut self, pass: u32, wanted: impl Fn(BlockId) -> bool) -> Option<(BlockId, bool)> {
-        while let Some(&(_, id)) = self.likely.peek() {
-            if wanted(id) {
-                return Some((id, true));
+    /// The next that is `wanted` in the pass `pass`, and what speaks for it; where a byte that is not used costs `waste` of what
+    /// a used one saves.
+    pub fn next(&mut self, pass: u32, waste: f32, wanted: impl Fn(BlockId) -> bool) -> Option<(BlockId, For)> {
+        self.age(pass);
+        while let Some(&(warmth, id)) = self.likely.peek() {
+            let why = For::likely(f32::from_bits(warmth));
+            if wanted(id) && self.odds.is_worth(why, pass, waste) {
+                return Some((id, why));
             }
             self.likely.pop();
         }
         let is_quiet = self.offered_in.is_none_or(|offered_in| pass > offered_in + 1);
-        let lists = [&mut self.liked, &mut self.any].into_iter().take(if is_quiet { 2 } else { 1 });
-        lists.flat_map(|list| first(list, &wanted)).next().map(|id| (id, false))
+        let lists = [(&mut self.liked, For::Liked), (&mut self.any, For::Nothing)];
+        let worth = lists.into_iter().take(if is_quiet { 2 } else { 1 });
+        let mut worth = worth.filter(|(_, why)| self.odds.is_worth(*why, pass, waste));
+        worth.find_map(|(list, why)| first(list, &wanted).map(|id| (id, why)))
     }
 
     /// None of the likely ones is worth what it costs.
@@ -81,30 +76,40 @@ impl Idle {
         self.likely.clear();
     }
 
-    /// `id` is read for being likely.
-    pub fn begun(&mut self, id: BlockId) {
-        self.unproven.insert(id);
+    /// `id`, of `bytes`, is read for `why`, in the pass `pass`.
+    pub fn begun(&mut self, id: BlockId, why: For, bytes: u32, pass: u32) {
+        self.unproven.insert(id, (why, bytes, pass));
+        self.began.push_back((pass, id));
     }
 
-    /// `id`, of `bytes`, was chosen.
-    pub fn chosen(&mut self, id: BlockId, bytes: u32) {
-        if !self.unproven.is_empty() && self.unproven.remove(&id) {
-            self.balance = (self.balance + PRICE * i64::from(bytes)).min(CREDIT_BYTES);
+    /// `id` was chosen.
+    pub fn chosen(&mut self, id: BlockId, pass: u32) {
+        self.settle(id, true, pass);
+    }
+
+    /// `id` is evicted.
+    pub fn lost(&mut self, id: BlockId, pass: u32) {
+        self.settle(id, false, pass);
+    }
+
+    fn settle(&mut self, id: BlockId, chosen: bool, pass: u32) {
+        if !self.unproven.is_empty()
+            && let Some((why, bytes, _)) = self.unproven.remove(&id)
+        {
+            self.odds.learn(why, bytes, chosen, pass);
         }
     }
 
-    /// `id`, of `bytes`, is evicted.
-    pub fn lost(&mut self, id: BlockId, bytes: u32, clock: u64) {
-        if self.unproven.is_empty() || !self.unproven.remove(&id) {
-            return;
-        }
-        self.balance -= i64::from(bytes);
-        if self.balance < -CREDIT_BYTES {
-            self.balance = 0;
-            self.resumes_at = clock + (PAUSE_MIN << self.pauses).min(PAUSE_MAX);
-            self.pauses += u32::from(PAUSE_MIN << self.pauses < PAUSE_MAX);
-            self.likely.clear();
-            log::info!("experts that were nearly chosen are not used enough: none are read for a while");
+    /// Takes what has waited for too long for unused.
+    fn age(&mut self, pass: u32) {
+        while let Some(&(began, id)) = self.began.front()
+            && Odds::is_late(pass - began)
+        {
+            self.began.pop_front();
+            // It may have been read again since.
+            if self.unproven.get(&id).is_some_and(|&(_, _, of_pass)| of_pass == began) {
+                self.settle(id, false, pass);
+            }
         }
     }
 
@@ -123,7 +128,7 @@ impl Idle {
         self.liked.retain(|id| !ids.contains(id));
         self.any.retain(|id| !ids.contains(id));
         self.likely.retain(|(_, id)| !ids.contains(id));
-        self.unproven.retain(|id| !ids.contains(id));
+        self.unproven.retain(|id, _| !ids.contains(id));
     }
 }
 
@@ -146,14 +151,14 @@ mod tests {
     fn the_warmest_comes_first_and_just_any_last() {
         let mut idle = Idle::default();
         for (id, warmth) in [(1, 0.3), (2, 0.9), (3, LIKELY / 2.0), (4, 0.5)] {
-            idle.offer(id, warmth, 3, 0);
+            idle.offer(id, warmth, 3);
         }
         idle.any([7, 8].into_iter());
         idle.liked([9].into_iter());
         let mut taken = Vec::new();
         for (pass, expected) in [(4, &[2, 4, 1, 9][..]), (5, &[2, 4, 1, 9, 7, 8])] {
-            while let Some((id, likely)) = idle.next(pass, |id| !taken.contains(&id)) {
-                assert_eq!(likely, id < 7);
+            while let Some((id, why)) = idle.next(pass, 0.1, |id| !taken.contains(&id)) {
+                assert_eq!(matches!(why, For::Likely(_)), id < 7);
                 taken.push(id);
             }
             assert_eq!(taken, expected, "{pass}");
@@ -161,26 +166,46 @@ mod tests {
     }
 
     #[test]
-    fn what_is_seldom_chosen_is_not_read_for_a_while() {
-        let mut idle = Idle::default();
-        let mebibyte = 1 << 20;
-        let read = |idle: &mut Idle, used: bool, clock: u64| {
-            idle.begun(1);
-            if used {
-                idle.chosen(1, mebibyte)
-            } else {
-                idle.lost(1, mebibyte, clock)
+    fn what_costs_more_than_it_brings_is_not_read() {
+        let read = |waste: f32| {
+            let mut idle = Idle::default();
+            idle.any([7].into_iter());
+            idle.liked([9].into_iter());
+            // What is too dear for now is not forgotten.
+            assert_eq!(idle.next(2, 9.0, |_| true), None);
+            idle.offer(1, 0.9, 0);
+            idle.offer(2, 0.3, 0);
+            let mut taken = Vec::new();
+            while let Some((id, _)) = idle.next(2, waste, |id| !taken.contains(&id)) {
+                taken.push(id);
             }
-            idle.chosen(1, mebibyte);
-            idle.offer(2, 1.0, 0, clock);
-            let is_offered = idle.next(0, |_| true).is_some();
-            idle.drop_likely();
-            is_offered
+            taken
         };
-        // One of three pays for two.
-        assert!((0..1000).all(|number| read(&mut idle, number % 3 == 0, 5)));
-        let wasted = (0..1000).take_while(|_| read(&mut idle, false, 5)).count() as i64;
-        assert!((CREDIT_BYTES..=2 * CREDIT_BYTES).contains(&(wasted * i64::from(mebibyte))), "{wasted} MiB");
-        assert!(!read(&mut idle, true, 4 + PAUSE_MIN) && read(&mut idle, true, 5 + PAUSE_MIN));
+        assert_eq!([0.1, 0.9, 1.5, 3.0].map(read), [&[1, 2, 9, 7][..], &[1, 2, 9], &[1], &[]]);
+    }
+
+    #[test]
+    fn what_is_not_chosen_soon_counts_as_unused() {
+        let why = For::likely(0.3);
+        let odds_after = |work: &dyn Fn(&mut Idle, BlockId)| {
+            let mut idle = Idle::default();
+            for id in 0..100 {
+                idle.begun(id, why, 1 << 20, 1);
+                work(&mut idle, id);
+            }
+            idle.next(50, 0.1, |_| true);
+            (idle.odds.of(why, 50), idle.unproven.len() + idle.began.len())
+        };
+        let (chosen, left) = odds_after(&|idle, id| idle.chosen(id, 2));
+        assert!(chosen > 0.85 && left == 0);
+        let (lost, _) = odds_after(&|idle, id| idle.lost(id, 2));
+        assert!(lost < 0.15);
+        let (late, left) = odds_after(&|_, _| {});
+        assert!(late < 0.15 && left == 0);
+        let (again, _) = odds_after(&|idle, id| {
+            idle.lost(id, 2);
+            idle.begun(id, why, 1 << 20, 40);
+        });
+        assert!((again - lost).abs() < 1e-6, "the second time is not over yet");
     }
 }

@@ -20,6 +20,7 @@ mod idle;
 mod learned;
 mod learner;
 mod observe;
+mod odds;
 mod order;
 mod pace;
 mod plan;

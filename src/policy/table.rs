@@ -69,6 +69,8 @@ pub struct BlockTable {
     budget_bytes: u64,
     /// See [`BlockTable::set_ready`].
     ready_bytes: Option<u64>,
+    /// See [`BlockTable::set_waste`].
+    waste: f32,
 }
 
 impl BlockTable {
@@ -179,6 +181,16 @@ impl BlockTable {
     /// Says how much memory beside the held one can be had at once, in bytes; `None` where all of it can.
     pub fn set_ready(&mut self, bytes: Option<u64>) {
         self.ready_bytes = bytes;
+    }
+
+    /// What a byte costs that is read and not used, of what it saves to have read one that is; nothing unless said.
+    pub fn waste(&self) -> f32 {
+        self.waste
+    }
+
+    /// See [`BlockTable::waste`].
+    pub fn set_waste(&mut self, waste: f32) {
+        self.waste = waste;
     }
 
     /// Sets the pool's size.

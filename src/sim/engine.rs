@@ -4,6 +4,7 @@ use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap, VecDeque};
 use std::sync::Arc;
 
+use crate::pager::price;
 use crate::pager::{affinity, drives, tuner};
 use crate::policy::{BlockId, BlockTable, Need, Placement, Policy, State, Touch};
 use crate::trace;
@@ -66,7 +67,8 @@ pub struct Engine<'a> {
 
 impl<'a> Engine<'a> {
     /// See [`super::run_cut`].
-    pub fn new(table: BlockTable, policy: &'a mut dyn Policy, scenario: Scenario, cuts: Vec<usize>) -> Engine<'a> {
+    pub fn new(mut table: BlockTable, policy: &'a mut dyn Policy, scenario: Scenario, cuts: Vec<usize>) -> Engine<'a> {
+        table.set_waste(price::TYPICAL as f32);
         let threads = scenario.threads.len();
         Engine {
             untouched: vec![false; table.len()],

@@ -4,8 +4,10 @@
 use super::Engine;
 use crate::pager::affinity;
 use crate::pager::command::Choice;
+use crate::pager::cpu_time;
 use crate::pager::lookahead::Foretold;
 use crate::pager::origins::Origin;
+use crate::pager::price::Clocks;
 use crate::pager::view::View;
 use crate::policy::{BlockId, Role, State, Touch};
 use crate::trace::Why;
@@ -16,6 +18,12 @@ const BUSY_MAX: f64 = 0.75;
 impl Engine {
     /// A router has chosen.
     pub(super) fn routed(&mut self, choice: Choice) {
+        let before_ns = cpu_time::of_this_thread_ns();
+        self.take_in(choice);
+        self.choosing_ns += cpu_time::of_this_thread_ns() - before_ns;
+    }
+
+    fn take_in(&mut self, choice: Choice) {
         self.trace.routed(&self.meter, &choice);
         let mut chosen = std::mem::take(&mut self.chosen);
         chosen.clear();
@@ -93,6 +101,20 @@ impl Engine {
     /// The drives have no time to give away. What a large batch needs next it needs for sure, or nearly so.
     pub(super) fn is_busy(&mut self) -> bool {
         !self.lookahead.sees_batch() && self.busy.share(self.meter.now_ns()) > BUSY_MAX
+    }
+
+    /// Lets the policy know what it costs to read what nobody has asked for.
+    pub(super) fn set_price(&mut self) {
+        let now_ns = self.meter.now_ns();
+        if self.price.is_due(now_ns) {
+            self.price.look(Clocks {
+                now_ns,
+                reading_cpu_ns: cpu_time::of_this_thread_ns() + self.fill.cpu_ns() - self.choosing_ns,
+                process_cpu_ns: cpu_time::of_all_threads_ns(),
+                read_bytes: self.meter.stats.read_bytes,
+            });
+            self.table.set_waste(self.price.of_waste(self.drives.rate(now_ns)) as f32);
+        }
     }
 
     /// Tells the policy what the next layer's router will probably choose; false when nothing new is known.

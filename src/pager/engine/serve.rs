@@ -99,6 +99,7 @@ impl Engine {
             self.demand.pop_front();
         }
         self.table.set_ready(self.fill.ready_bytes());
+        self.set_price();
         loop {
             let certain = self.policy.is_certain(&self.table);
             let urgency = if certain { Urgency::Certain } else { Urgency::Readahead };
@@ -144,6 +145,7 @@ impl Engine {
         }
         if let Some(id) = wanted {
             self.table.set_ready(self.fill.ready_bytes());
+            self.set_price();
             if let Some(victim) = self.policy.exchange(&self.table, id) {
                 self.evict(victim);
             }

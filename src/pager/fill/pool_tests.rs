@@ -289,7 +289,11 @@ fn what_lies_together_is_cut_and_not_carried() {
     pool.put_empty(first);
     assert_eq!(pool.spare_bytes(), (HUGE - 2 * PAGE) as u64);
     let again = pool.take_full(PAGE, &ground).unwrap();
-    assert_eq!((pages(&pool, again), pool.spare_bytes()), (vec![102], (HUGE - 3 * PAGE) as u64), "the smallest remnant");
+    assert_eq!(
+        (pages(&pool, again), pool.spare_bytes()),
+        (vec![102], (HUGE - 3 * PAGE) as u64),
+        "the smallest remnant"
+    );
     pool.free_spare(0);
     assert!(pool.spare_bytes() == 0 && is_resident(huge.start + 2 * PAGE) && !is_resident(huge.start + 3 * PAGE));
 }

@@ -65,7 +65,10 @@ mod tests {
         assert_eq!(remnants.cut(3), Some(20..23), "what comes into use again is left");
         assert_eq!(remnants.cut(1), Some(23..24));
         assert_eq!(remnants.cut(11), None);
-        assert_eq!((remnants.bytes(), remnants.take(), remnants.take()), (13, Some((Some(3), 30..33)), Some((None, 0..10))));
+        assert_eq!(
+            (remnants.bytes(), remnants.take(), remnants.take()),
+            (13, Some((Some(3), 30..33)), Some((None, 0..10)))
+        );
         assert_eq!((remnants.bytes(), remnants.take()), (0, None));
     }
 }
