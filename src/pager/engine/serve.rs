@@ -145,7 +145,6 @@ impl Engine {
         }
         if let Some(id) = wanted {
             self.table.set_ready(self.fill.ready_bytes());
-            self.set_price();
             if let Some(victim) = self.policy.exchange(&self.table, id) {
                 self.evict(victim);
             }
