@@ -18,7 +18,7 @@ const INTERVAL_NS: u64 = 100_000_000;
 const MEMORY_BYTES: f64 = (64 << 20) as f64;
 
 /// The same for the program's processor time, in nanoseconds.
-const MEMORY_NS: f64 = 500e6;
+const MEMORY_NS: f64 = 200e6;
 
 /// Some processor is idle while less than this share of them all is used.
 const IDLE_MAX: f64 = 0.75;

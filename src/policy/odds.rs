@@ -40,19 +40,32 @@ impl For {
     /// The share that is chosen soon, before anything has been seen: what `mkgguf` and the default routers gave.
     fn opinion(self) -> f32 {
         match self {
-            For::Likely(quarter) => 0.4 + 0.1 * f32::from(quarter),
+            For::Likely(quarter) => 0.35 + 0.1 * f32::from(quarter),
             For::Liked => 0.5,
             For::Nothing => 0.2,
         }
     }
 }
 
+/// What has been seen, in bytes. A block that waits to be chosen counts a little more for each pass: were it to count
+/// when that is decided, the chosen ones, which are decided sooner, would be most of what is known for a while.
 #[derive(Debug, Clone, Copy, Default)]
 struct Seen {
-    chosen_bytes: f32,
-    bytes: f32,
+    chosen: f32,
+    all: f32,
+    /// Those that wait.
+    waiting: f32,
     /// The pass that they are of.
     pass: u32,
+}
+
+impl Seen {
+    fn at(self, pass: u32) -> Seen {
+        let passes = pass.saturating_sub(self.pass) as f32;
+        let part = (-passes / HALF_LIFE_PASSES).exp2();
+        let all = self.all * part + self.waiting * (passes / SOON_PASSES as f32).min(1.0);
+        Seen { chosen: self.chosen * part, all, waiting: self.waiting, pass }
+    }
 }
 
 /// See the module's page.
@@ -62,29 +75,34 @@ pub(super) struct Odds {
 }
 
 impl Odds {
-    /// What was read `read` passes ago without being chosen is taken for unused.
+    /// What was read so many passes ago without being chosen is taken for unused.
     pub fn is_late(passes: u32) -> bool {
-        passes > SOON_PASSES
+        passes >= SOON_PASSES
     }
 
-    /// Something of `bytes`, for which that spoke, was chosen or not; in the pass `pass`.
-    pub fn learn(&mut self, why: For, bytes: u32, chosen: bool, pass: u32) {
-        let seen = self.at(why, pass);
+    /// `bytes` are read for `why`, in the pass `pass`.
+    pub fn begun(&mut self, why: For, bytes: u32, pass: u32) {
+        let seen = self.seen[why.index()].at(pass);
+        self.seen[why.index()] = Seen { waiting: seen.waiting + bytes as f32, ..seen };
+    }
+
+    /// `bytes` that were read for `why` in the pass `began` are chosen, or will not be; in the pass `pass`.
+    pub fn ended(&mut self, why: For, bytes: u32, began: u32, chosen: bool, pass: u32) {
+        let seen = self.seen[why.index()].at(pass);
         let bytes = bytes as f32;
-        let chosen_bytes = seen.chosen_bytes + if chosen { bytes } else { 0.0 };
-        self.seen[why.index()] = Seen { chosen_bytes, bytes: seen.bytes + bytes, pass };
-    }
-
-    fn at(&self, why: For, pass: u32) -> Seen {
-        let Seen { chosen_bytes, bytes, pass: of_pass } = self.seen[why.index()];
-        let part = (-(pass.saturating_sub(of_pass) as f32) / HALF_LIFE_PASSES).exp2();
-        Seen { chosen_bytes: chosen_bytes * part, bytes: bytes * part, pass }
+        let not_counted = 1.0 - ((pass - began) as f32 / SOON_PASSES as f32).min(1.0);
+        self.seen[why.index()] = Seen {
+            chosen: seen.chosen + if chosen { bytes } else { 0.0 },
+            all: seen.all + bytes * not_counted,
+            waiting: (seen.waiting - bytes).max(0.0),
+            pass,
+        };
     }
 
     /// The share that will be chosen soon.
     pub fn of(&self, why: For, pass: u32) -> f32 {
-        let seen = self.at(why, pass);
-        (seen.chosen_bytes + OPINION_BYTES * why.opinion()) / (seen.bytes + OPINION_BYTES)
+        let seen = self.seen[why.index()].at(pass);
+        (seen.chosen + OPINION_BYTES * why.opinion()) / (seen.all.max(seen.chosen) + OPINION_BYTES)
     }
 
     /// Whether to read such a block brings more than it costs, where a byte that is not used costs `waste` of what one that is saves.
@@ -103,11 +121,27 @@ mod tests {
         let mut odds = Odds::default();
         let why = For::likely(0.3);
         assert_eq!((why, For::likely(0.2), For::likely(9.0)), (For::Likely(1), For::Likely(0), For::Likely(3)));
-        assert!(odds.is_worth(why, 0, 0.9) && !odds.is_worth(why, 0, 1.1), "every second one");
-        (0..1000).for_each(|number| odds.learn(why, 1 << 20, number % 5 == 0, 7));
+        assert!(odds.is_worth(why, 0, 0.8) && !odds.is_worth(why, 0, 0.9), "45 of 100");
+        for number in 0..1000 {
+            odds.begun(why, 1 << 20, 7);
+            odds.ended(why, 1 << 20, 7, number % 5 == 0, 7);
+        }
         assert!((odds.of(why, 7) - 0.2).abs() < 0.01);
         assert!(odds.is_worth(why, 7, 0.24) && !odds.is_worth(why, 7, 0.26));
-        assert_eq!(odds.of(For::likely(0.2), 7), 0.4, "another");
-        assert!((odds.of(why, 5000) - 0.5).abs() < 0.01, "tried again some day");
+        assert_eq!(odds.of(For::likely(0.2), 7), 0.35, "another");
+        assert!((odds.of(why, 5000) - 0.45).abs() < 0.01, "tried again some day");
+    }
+
+    #[test]
+    fn what_waits_counts_little_by_little() {
+        let mut odds = Odds::default();
+        let why = For::likely(0.3);
+        // One of five is chosen, eight passes later.
+        (0..1000).for_each(|_| odds.begun(why, 1 << 20, 0));
+        (0..200).for_each(|_| odds.ended(why, 1 << 20, 0, true, 8));
+        // A quarter of the other 800 counts as well.
+        assert!((odds.of(why, 8) - 0.5).abs() < 0.01, "{}", odds.of(why, 8));
+        (0..800).for_each(|_| odds.ended(why, 1 << 20, 0, false, SOON_PASSES));
+        assert!((odds.of(why, SOON_PASSES) - 0.2).abs() < 0.02, "{}", odds.of(why, SOON_PASSES));
     }
 }
