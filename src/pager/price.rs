@@ -1,11 +1,12 @@
 //! What it costs to read a byte that nobody asked for and nobody uses.
 //!
-//! One that is chosen while it is in memory saves the time that the drive takes to bring it. One that is not has taken
-//! some of the pager's processor time: nothing where processors are idle, else the program computes that much later. Where
+//! One that is chosen while it is in memory saves the time that the drive takes to bring it. To read it has taken as long: nothing
+//! while the drive is idle, else what is wanted comes that much later. One that is not chosen has taken
+//! some of the pager's processor time besides: nothing where processors are idle, else the program computes that much later. Where
 //! fresh memory comes slowly, that is several times as long as the drive takes.
 
-/// In any case, of what a used byte saves: what is chosen waits behind it now and then.
-const ANYHOW: f64 = 0.1;
+/// In any case, of what a used byte saves.
+const ANYHOW: f64 = 0.05;
 
 /// What [`Price::of_waste`] is where two threads compute on two processors, at 0.35 s of processor time and 1.25 s of the drive's for
 /// each gigabyte.
@@ -70,10 +71,12 @@ impl Price {
         self.used_share += (used_share - self.used_share) * (1.0 - (-ns / MEMORY_NS).exp());
     }
 
-    /// What an unused byte costs, of what a used one saves, where drives bring `bytes_per_ns`.
-    pub fn of_waste(&self, bytes_per_ns: f64) -> f64 {
+    /// What an unused byte costs, of what a used one saves, where drives bring `bytes_per_ns` and something wanted is being read
+    /// for the share `busy` of the time. On a drive that is never idle nothing is saved.
+    pub fn of_waste(&self, bytes_per_ns: f64, busy: f64) -> f64 {
         let contention = ((self.used_share - IDLE_MAX) / (1.0 - IDLE_MAX)).clamp(0.0, 1.0);
-        ANYHOW + self.cpu_ns_per_byte * bytes_per_ns * contention
+        let processor = self.cpu_ns_per_byte * bytes_per_ns * contention;
+        (ANYHOW + processor + busy) / (1.0 - busy).max(f64::MIN_POSITIVE)
     }
 }
 
@@ -102,27 +105,36 @@ mod tests {
     #[test]
     fn processor_time_is_free_while_a_processor_is_idle() {
         for used_ms in [20, 100, 145] {
-            assert!((price(used_ms, 80).of_waste(0.8) - ANYHOW).abs() < 1e-3, "{used_ms}");
+            assert!((price(used_ms, 80).of_waste(0.8, 0.0) - ANYHOW).abs() < 1e-3, "{used_ms}");
         }
         // As much as the drive would have taken.
-        assert!((price(200, 100).of_waste(0.8) - ANYHOW - 1.0).abs() < 0.02);
-        assert!((price(175, 100).of_waste(0.8) - ANYHOW - 0.5).abs() < 0.02, "half of the time");
+        assert!((price(200, 100).of_waste(0.8, 0.0) - ANYHOW - 1.0).abs() < 0.02);
+        assert!((price(175, 100).of_waste(0.8, 0.0) - ANYHOW - 0.5).abs() < 0.02, "half of the time");
     }
 
     #[test]
     fn a_fast_drive_saves_less() {
         let price = price(200, 25);
         assert!(
-            (price.of_waste(0.8) - ANYHOW - 0.25).abs() < 0.01 && (price.of_waste(3.2) - ANYHOW - 1.0).abs() < 0.02
+            (price.of_waste(0.8, 0.0) - ANYHOW - 0.25).abs() < 0.01
+                && (price.of_waste(3.2, 0.0) - ANYHOW - 1.0).abs() < 0.02
         );
+    }
+
+    #[test]
+    fn a_busy_drive_has_no_time_to_give_away() {
+        let price = price(20, 0);
+        let half = (ANYHOW + 0.5) / 0.5;
+        assert!((price.of_waste(0.8, 0.5) - half).abs() < 1e-3 && price.of_waste(0.8, 0.9) > 9.0);
+        assert!(price.of_waste(0.8, 1.0) > 1e9);
     }
 
     #[test]
     fn nothing_read_tells_nothing() {
         let mut price = price(200, 25);
-        let before = price.of_waste(1.0);
+        let before = price.of_waste(1.0, 0.0);
         let last = price.last;
         price.look(Clocks { now_ns: last.now_ns + MS, reading_cpu_ns: last.reading_cpu_ns + MS, ..last });
-        assert!(price.of_waste(1.0) <= before);
+        assert!(price.of_waste(1.0, 0.0) <= before);
     }
 }

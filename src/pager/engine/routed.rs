@@ -113,7 +113,8 @@ impl Engine {
                 process_cpu_ns: cpu_time::of_all_threads_ns(),
                 read_bytes: self.meter.stats.read_bytes,
             });
-            self.table.set_waste(self.price.of_waste(self.drives.rate(now_ns)) as f32);
+            let (rate, busy) = (self.drives.rate(now_ns), self.busy.share(now_ns));
+            self.table.set_waste(self.price.of_waste(rate, busy) as f32);
         }
     }
 
