@@ -149,6 +149,7 @@ mod tests {
             needed_bytes: 500,
             read_bytes: 800,
             idle_read_bytes: 275,
+            waste_permille: 400,
             touches_not_begun: 3,
             touches_evicted: 2,
             gate: ForetellerStats { chosen: 80, guesses: 40, right: 30, read_bytes: 200, wasted_bytes, pauses: 1 },

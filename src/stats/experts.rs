@@ -29,6 +29,9 @@ pub struct ExpertStats {
     pub read_bytes: u64,
     /// Those of them that the drive read because it had nothing better to do.
     pub idle_read_bytes: u64,
+    /// What a byte that nobody asked for and nobody uses was reckoned to cost last, in thousandths of what a used one saves;
+    /// 0 before that is known.
+    pub waste_permille: u64,
     /// Touches of blocks of the latest choice whose read had not begun.
     pub touches_not_begun: u64,
     /// Touches of blocks of the latest choice that had been in memory when they were chosen, or later, and had to go

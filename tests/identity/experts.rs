@@ -156,6 +156,7 @@ fn compare(of: fn(Arch) -> &'static Model, arch: Arch, percent: u64, tokens: &st
     eprintln!("{arch:?}: {} chosen, {} touched, {:?} foretold right", chosen.len(), touched.len(), it.gate.precision());
     assert_eq!(it.chosen_bytes, it.held_bytes() + it.in_flight_bytes + it.missing_bytes, "{arch:?}");
     assert!(it.held_used_bytes > 0 && it.missing_bytes > 0, "{arch:?}: {it:?}");
+    assert!(it.waste_permille > 0, "{arch:?}: nobody looked at what unasked reads cost");
     assert!(it.read_amplification().is_some_and(|it| it >= 0.95), "{arch:?}: {it:?}");
     eprintln!("{arch:?}: {it:?}, amplification {:?}", it.read_amplification());
     Some(it)

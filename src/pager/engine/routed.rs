@@ -114,7 +114,9 @@ impl Engine {
                 read_bytes: self.meter.stats.read_bytes,
             });
             let (rate, busy) = (self.drives.rate(now_ns), self.busy.share(now_ns));
-            self.table.set_waste(self.price.of_waste(rate, busy) as f32);
+            let waste = self.price.of_waste(rate, busy);
+            self.table.set_waste(waste as f32);
+            self.meter.stats.experts.waste_permille = (waste * 1e3) as u64;
         }
     }
 
