@@ -39,6 +39,7 @@ fn chosen_bytes_are_told_by_cause() {
         needed_bytes: 2 + 4 + 0x10 + 0x40,
         read_bytes: 345,
         idle_read_bytes: 40,
+        waste_permille: 0,
         touches_not_begun: 2,
         touches_evicted: 1,
         gate: ForetellerStats::default(),

@@ -187,13 +187,14 @@ mod tests {
 
     #[test]
     fn what_is_not_chosen_soon_counts_as_unused() {
-        let why = For::likely(0.3);
-        let odds_after = |works: &[&dyn Fn(&mut Idle, BlockId)]| {
+        const WHY: For = For::Likely(1);
+        type Work = dyn Fn(&mut Idle, BlockId);
+        let odds_after = |works: &[&Work]| {
             let mut idle = Idle::default();
-            (0..100).for_each(|id| idle.begun(id, why, 1 << 20, 1));
+            (0..100).for_each(|id| idle.begun(id, WHY, 1 << 20, 1));
             works.iter().for_each(|work| (0..100).for_each(|id| work(&mut idle, id)));
             idle.next(50, 0.1, |_| true);
-            (idle.odds.of(why, 50), idle.unproven.len() + idle.began.len())
+            (idle.odds.of(WHY, 50), idle.unproven.len() + idle.began.len())
         };
         let choose = |idle: &mut Idle, id| idle.chosen(id, 2);
         let (chosen, left) = odds_after(&[&choose]);
@@ -203,7 +204,7 @@ mod tests {
         let (late, left) = odds_after(&[]);
         assert!(late < 0.15 && left == 0);
         // Read again while the first time is still remembered.
-        let (again, left) = odds_after(&[&choose, &|idle, id| idle.begun(id, why, 1 << 20, 30)]);
+        let (again, left) = odds_after(&[&choose, &|idle, id| idle.begun(id, WHY, 1 << 20, 30)]);
         assert!(again > 0.5 && left == 200, "{again}, {left}: the second time is not over yet");
     }
 }
