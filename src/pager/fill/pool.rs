@@ -7,7 +7,7 @@
 //! Where it is known that more memory will be wanted, huge slots are [prepared](Pool::prepare) by threads
 //! beside the pager's, which give way to all others; nobody waits for them.
 //!
-//! Single pages are as good in one slot as in another: where a slot smaller than a huge page is wanted
+//! Single pages ([`pages`]) are as good in one slot as in another: where a slot smaller than a huge page is wanted
 //! and only slots of other sizes have memory, their pages are [carried](Ground::carry) over. Fresh memory
 //! costs ten to a hundred times as much, for it is zeroed. Where there is none, a huge page is taken
 //! apart, by the threads that prepare it where they know in time: its pages lie side by side in physical memory, and
@@ -18,14 +18,16 @@
 //! hands; slots in hand have memory. A slot that is being prepared counts as spare memory, unless it is to be freed
 //! when it is ready. The sum of all memory grows only by what has been [granted](Pool::grant).
 
+mod pages;
+
 use std::io;
 use std::ops::Range;
 
 use rustix::mm::Advice;
 
-use super::super::region::{HUGE, advise, mark, populate};
+use super::super::region::{HUGE, advise, populate};
 use super::fresh::{Fresh, Kind};
-use super::remnants::{Remnant, Remnants};
+use super::remnants::Remnants;
 use super::slots::{Ground, Slots, is_small};
 
 /// Memory that is prepared ahead of its use, in bytes, at the least: enough for every processor to zero some while
@@ -126,21 +128,6 @@ impl Pool {
         self.freshened(slot, self.slots.range(slot))
     }
 
-    /// A cut of a remnant, or of a huge page where no slot can be made of spare single pages.
-    fn cut(&mut self, slot_bytes: usize, ground: &impl Ground) -> Option<u32> {
-        let range = match self.remnants.cut(slot_bytes) {
-            Some(range) => range,
-            None if slot_bytes > HUGE || self.slots.small_bytes() + self.remnants.bytes() >= slot_bytes => return None,
-            None => {
-                let remnant = self.take_apart(ground)?;
-                self.remnants.put(remnant);
-                self.remnants.cut(slot_bytes)?
-            }
-        };
-        self.spare_bytes -= slot_bytes as u64;
-        Some(self.slots.cut(range))
-    }
-
     /// `slot`, when its part `range` has got fresh memory.
     fn freshened(&mut self, slot: u32, range: Range<usize>) -> io::Result<u32> {
         match self.freshen(range) {
@@ -175,71 +162,6 @@ impl Pool {
                 self.free_down_to(self.spare_bytes.saturating_sub(excess));
                 Ok(())
             }
-        }
-    }
-
-    /// Carries spare single pages into the hole `to`; gives how many bytes of it have memory then.
-    fn gather(&mut self, to: Range<usize>, ground: &impl Ground) -> usize {
-        let mut at = to.start;
-        while at < to.end {
-            let spare = self.remnants.take().or_else(|| self.take_small()).or_else(|| self.take_apart(ground));
-            let Some((slot, from)) = spare else { break };
-            let len = from.len().min(to.end - at);
-            let carried = ground.carry(at, from.start, len);
-            let done = carried.as_ref().map_or_else(|(bytes, _)| *bytes, |()| len);
-            at += done;
-            self.spare_bytes -= done as u64;
-            let rest = from.start + done..from.end;
-            if carried.is_err() {
-                // Somebody pins it: freed when the pin goes. The next might be no better.
-                self.free_remnant(slot, rest);
-                break;
-            }
-            if rest.is_empty() {
-                self.emptied(slot);
-            } else {
-                self.remnants.put((slot, rest));
-            }
-        }
-        at - to.start
-    }
-
-    /// A spare slot of single pages as a remnant: still counted.
-    fn take_small(&mut self) -> Option<Remnant> {
-        self.slots.take_small().map(|slot| (Some(slot), self.slots.range(slot)))
-    }
-
-    /// A huge page to be taken apart, if it is not yet, spare or fresh, as a remnant: still counted. Where it was there is a
-    /// page table then: its slot is never used again.
-    fn take_apart(&mut self, ground: &impl Ground) -> Option<Remnant> {
-        if let Some(slot) = self.slots.apart.pop() {
-            return Some((None, self.slots.range(slot)));
-        }
-        self.wants_apart = true;
-        let slot = match self.slots.of_bytes(HUGE).full.pop() {
-            Some(slot) => slot,
-            None => {
-                let slot = self.take_huge(ground).ok()?;
-                self.spare_bytes += HUGE as u64;
-                slot
-            }
-        };
-        let range = self.slots.range(slot);
-        // SAFETY: the memory of a slot in hand.
-        unsafe { mark(range.clone()) };
-        Some((None, range))
-    }
-
-    fn free_remnant(&mut self, slot: Option<u32>, rest: Range<usize>) {
-        self.spare_bytes -= rest.len() as u64;
-        let _ = advise(rest, Advice::LinuxDontNeed);
-        self.emptied(slot);
-    }
-
-    /// The last pages of a remnant have left it.
-    fn emptied(&mut self, slot: Option<u32>) {
-        if let Some(slot) = slot {
-            self.put_empty(slot);
         }
     }
 
