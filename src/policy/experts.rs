@@ -17,7 +17,7 @@ use rustc_hash::{FxHashMap, FxHashSet};
 use super::heat::Heat;
 use super::idle::{Idle, MARGIN};
 use super::odds::For;
-use super::{BlockId, BlockTable, Role, State};
+use super::{BlockId, BlockTable, State};
 
 /// Slices looked at to find a victim: close to the coldest of all, at a bounded price. Of 48 the coldest costs a point of hits, of all
 /// it gains nothing.
@@ -75,6 +75,7 @@ impl Experts {
     /// A thread touched `id`.
     pub fn touched(&mut self, table: &BlockTable, id: BlockId) {
         if !self.heard {
+            self.idle.chosen(id, self.heat.pass());
             self.used(table, id, 1.0);
         }
         self.hold(table, id);
@@ -278,21 +279,13 @@ fn is_edge(table: &BlockTable, id: BlockId) -> bool {
 }
 
 pub(super) fn is_expert(table: &BlockTable, id: BlockId) -> bool {
-    layer(table, id).is_some()
+    table.layer(id).is_some()
 }
 
 /// The edges of the slice `id`, and itself.
 fn with_edges(table: &BlockTable, id: BlockId) -> impl Iterator<Item = BlockId> {
     let is_near = |id: BlockId| (id as usize) < table.len() && is_edge(table, id) && is_expert(table, id);
     [id.wrapping_sub(1), id + 1, id].into_iter().filter(move |&near| near == id || is_near(near))
-}
-
-/// The layer of the block `id`; `None` for what is no expert's.
-pub(super) fn layer(table: &BlockTable, id: BlockId) -> Option<u32> {
-    match table.block(id).role {
-        Role::Expert { layer } => Some(layer),
-        Role::Cyclic | Role::Row => None,
-    }
 }
 
 #[cfg(test)]

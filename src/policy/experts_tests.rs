@@ -2,7 +2,7 @@
 
 use super::super::heat::IN_USE;
 use super::super::reads::GUESSED_READS;
-use super::super::{Block, Learned, Need, Placement, Policy, Touch};
+use super::super::{Block, Learned, Need, Placement, Policy, Role, Touch};
 use super::*;
 
 const SLICE: u32 = 64 << 10;
@@ -425,4 +425,24 @@ fn what_was_nearly_chosen_takes_the_memory_of_what_is_clearly_colder() {
     assert_eq!(read, near - 1, "the edge before it");
     let victim = policy.victim(&table, Some(read), Need::Readahead);
     assert!(victim.is_some_and(|id| held.contains(&id) && !warm.contains(&id)), "{victim:?}");
+}
+
+#[test]
+fn where_routers_are_not_heard_a_touch_shows_that_a_read_was_right() {
+    let mut table = table(SLICES);
+    let mut experts = Experts::default();
+    experts.foresee(&table, &(0..SLICES).map(slice).collect::<Vec<_>>());
+    let read = |experts: &mut Experts, table: &mut BlockTable, waste: f32, touches: bool| {
+        table.set_waste(waste);
+        let id = experts.next_idle(table, |_, _| true)?;
+        table.set_state(id, State::Reading);
+        table.set_state(id, State::Staged);
+        if touches {
+            experts.touched(table, id);
+        }
+        Some(id)
+    };
+    assert_eq!(read(&mut experts, &mut table, 0.5, true), None, "every fifth is thought to be right");
+    assert!((0..200).all(|_| read(&mut experts, &mut table, 0.1, true).is_some()));
+    assert!(read(&mut experts, &mut table, 0.5, false).is_some(), "all were");
 }

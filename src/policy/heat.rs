@@ -6,7 +6,6 @@
 
 use std::ops::Range;
 
-use super::experts::layer;
 use super::{BlockId, BlockTable};
 
 /// After so many passes a choice counts half. From 5 to 10 caches hit about the same; with 40 a cache of 12 % of the experts
@@ -87,7 +86,7 @@ impl Heat {
     /// `id` was used, by `share` of the tokens of this pass.
     pub fn used(&mut self, table: &BlockTable, id: BlockId, share: f64) {
         self.clock += 1;
-        let layer = layer(table, id).unwrap_or(self.layer);
+        let layer = table.layer(id).unwrap_or(self.layer);
         let begins = layer < std::mem::replace(&mut self.layer, layer);
         // What counts for nothing makes nothing old.
         self.pass += u32::from(begins && share > 0.0);
@@ -128,7 +127,7 @@ impl Heat {
     pub fn is_in_use(&self, table: &BlockTable, id: BlockId, held: u64) -> bool {
         let Some((pass, clock)) = self.slices.get(id as usize).and_then(|slice| slice.new) else { return false };
         let computed_now =
-            pass == self.pass && layer(table, id).is_some_and(|layer| layer.wrapping_sub(self.layer) <= 1);
+            pass == self.pass && table.layer(id).is_some_and(|layer| layer.wrapping_sub(self.layer) <= 1);
         self.clock - clock < if computed_now { held / 2 } else { IN_USE.min(held / 2) }
     }
 

@@ -132,6 +132,14 @@ impl BlockTable {
         &self.blocks[id as usize]
     }
 
+    /// The layer of the expert that `id` is a part of; `None` for what is no expert's.
+    pub fn layer(&self, id: BlockId) -> Option<u32> {
+        match self.block(id).role {
+            Role::Expert { layer } => Some(layer),
+            Role::Cyclic | Role::Row => None,
+        }
+    }
+
     /// The state of `id`.
     pub fn state(&self, id: BlockId) -> State {
         self.states[id as usize]
