@@ -215,9 +215,10 @@ impl Experts {
     }
 
     pub fn forget(&mut self, table: &BlockTable, ids: &Range<BlockId>) {
+        // First: what was read unasked and is gone waits no more.
+        ids.clone().for_each(|id| _ = self.remove(table, id));
         self.idle.forget(ids);
         self.heat.forget(ids);
-        ids.clone().for_each(|id| _ = self.remove(table, id));
     }
 
     /// A slice that may be evicted, and is none of the newest; an edge when there is no slice.

@@ -446,3 +446,23 @@ fn where_routers_are_not_heard_a_touch_shows_that_a_read_was_right() {
     assert!((0..200).all(|_| read(&mut experts, &mut table, 0.1, true).is_some()));
     assert!(read(&mut experts, &mut table, 0.5, false).is_some(), "all were");
 }
+
+#[test]
+fn what_is_gone_does_not_count_against_what_comes() {
+    let mut table = table(SLICES);
+    let mut experts = Experts::default();
+    let foresee = |experts: &mut Experts, table: &BlockTable| {
+        experts.foresee(table, &(0..SLICES).map(slice).collect::<Vec<_>>());
+    };
+    foresee(&mut experts, &table);
+    table.set_waste(0.01);
+    assert!((0..400).all(|_| experts.next_idle(&table, |_, _| true).is_some()));
+    experts.forget(&table, &(0..table.len() as BlockId));
+    // Long after.
+    for _ in 0..5000 {
+        [LAYER, 0].iter().for_each(|&number| experts.heat.used(&table, slice(number), 1.0));
+    }
+    foresee(&mut experts, &table);
+    table.set_waste(0.15);
+    assert!((0..50).all(|_| experts.next_idle(&table, |_, _| true).is_some()));
+}

@@ -124,12 +124,11 @@ impl Idle {
         self.liked.extend(ids);
     }
 
-    /// `ids` are gone.
+    /// `ids` are gone; each of them is [lost](Idle::lost) already.
     pub fn forget(&mut self, ids: &Range<BlockId>) {
         self.liked.retain(|id| !ids.contains(id));
         self.any.retain(|id| !ids.contains(id));
         self.likely.retain(|(_, id)| !ids.contains(id));
-        self.unproven.retain(|id, _| !ids.contains(id));
     }
 }
 
