@@ -156,18 +156,21 @@ fn smaller(machine: u64, cgroup: Option<u64>) -> u64 {
     cgroup.map_or(machine, |left| left.min(machine))
 }
 
-/// The pool's size in bytes for models of `model_bytes` altogether. Never more than the models
-/// rounded up to whole frames; may be less than a pager can work with, even 0.
+/// Frames are larger than what they hold by less than this part: experts begin and end within pages, and what lies between
+/// their tensors is not as long as a frame.
+const FRAMES_PART: u64 = 16;
+
+/// The pool's size in bytes for models of `model_bytes` altogether. Not much more than they can use; may be less than
+/// a pager can work with, even 0.
 ///
 /// A size and a percentage are taken at their word, even beyond [`Memory::room_bytes`].
 pub fn resolve(setting: BudgetSetting, model_bytes: u64, memory: &Memory) -> u64 {
-    let whole = frames_up(model_bytes);
-    let wanted = match setting {
-        BudgetSetting::Auto => auto_bytes(memory.room_bytes(), model_bytes),
-        BudgetSetting::Bytes(size) => size.0,
-        BudgetSetting::Percent(percent) => frames_up((model_bytes as f64 * percent / 100.0) as u64),
-    };
-    wanted.min(whole)
+    let most = frames_up(model_bytes.saturating_add(model_bytes / FRAMES_PART));
+    match setting {
+        BudgetSetting::Auto => auto_bytes(memory.room_bytes(), model_bytes).min(frames_up(model_bytes)),
+        BudgetSetting::Bytes(size) => size.0.min(most),
+        BudgetSetting::Percent(percent) => frames_up((model_bytes as f64 * percent / 100.0) as u64).min(most),
+    }
 }
 
 /// Whether a pool of [`resolve`]'s size would hold the models whole: then the ordinary mapping
@@ -251,7 +254,8 @@ mod tests {
         let model = 10 * FRAME_BYTES + 1;
         let bytes = |size| resolve(BudgetSetting::Bytes(ByteSize(size)), model, &memory);
         assert_eq!(bytes(12345), 12345);
-        assert_eq!(bytes(u64::MAX), 11 * FRAME_BYTES);
+        assert_eq!(bytes(u64::MAX), 11 * FRAME_BYTES, "room for a frame that is not full");
+        assert_eq!(resolve(BudgetSetting::Bytes(ByteSize(u64::MAX)), 16 * FRAME_BYTES, &memory), 17 * FRAME_BYTES);
         let percent = |share| resolve(BudgetSetting::Percent(share), model, &memory);
         assert_eq!(percent(50.0), 5 * FRAME_BYTES);
         assert_eq!(percent(51.0), 6 * FRAME_BYTES, "whole frames");
