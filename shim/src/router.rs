@@ -12,7 +12,7 @@
 use std::cell::Cell;
 use std::collections::HashMap;
 use std::ffi::{CStr, c_int, c_void};
-use std::panic::catch_unwind;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -28,6 +28,10 @@ const CHOICE: &str = "ffn_moe_topk";
 /// How the nodes begin whose results are the numbers that a layer chooses by.
 const SCORES: &str = "ffn_moe_probs";
 
+/// While every expert is in memory, the choices of one pass through the layers in so many are listened to: they tell what is liked,
+/// for the time when memory gets scarce and for the next start.
+const HEARD_PASSES: u32 = 16;
+
 /// The callback of one scheduler. Only the thread that computes its graph looks at it.
 struct Chain {
     calls: TensorCalls,
@@ -39,6 +43,20 @@ struct Chain {
     norm: Cell<Option<(u32, *const c_void)>>,
     /// The same for scores.
     scores: Cell<Option<(u32, *const c_void)>>,
+    /// The layer whose choice was asked about last.
+    layer: Cell<u32>,
+    /// Passes through the layers.
+    passes: Cell<u32>,
+}
+
+impl Chain {
+    /// Whether the choice of `layer`, which comes next, is listened to.
+    fn listens(&self, layer: u32) -> bool {
+        if layer <= self.layer.replace(layer) {
+            self.passes.set(self.passes.get().wrapping_add(1));
+        }
+        self.passes.get().is_multiple_of(HEARD_PASSES) || !engine::pager().is_some_and(|pager| pager.has_all_experts())
+    }
 }
 
 // SAFETY: a scheduler is used by one thread at a time (ggml-backend.h), and so is its chain; the
@@ -84,6 +102,8 @@ fn chained(sched: *mut c_void, calls: TensorCalls, callback: Option<Watch>, data
                 wanted: Cell::new(false),
                 norm: Cell::new(None),
                 scores: Cell::new(None),
+                layer: Cell::new(0),
+                passes: Cell::new(0),
             })
         });
         chain.theirs.set((callback, data));
@@ -99,15 +119,19 @@ unsafe extern "C-unwind" fn watch(tensor: *mut c_void, ask: bool, chain: *mut c_
     let node = catch_unwind(|| node(&calls, tensor)).ok().flatten();
     let (theirs, data) = chain.theirs.get();
     if ask {
+        let mut listens = false;
         match node {
             Some(Node::Norm(layer)) => chain.norm.set(Some((layer, tensor.cast_const()))),
             Some(Node::Scores(layer)) => chain.scores.set(Some((layer, tensor.cast_const()))),
-            Some(Node::Choice(_)) | None => {}
+            Some(Node::Choice(layer)) => {
+                listens = catch_unwind(AssertUnwindSafe(|| chain.listens(layer))).unwrap_or(false)
+            }
+            None => {}
         }
         // SAFETY: the program's callback, as ggml would have called it.
         let wanted = theirs.is_some_and(|theirs| unsafe { theirs(tensor, true, data) });
         chain.wanted.set(wanted);
-        return wanted || matches!(node, Some(Node::Choice(_)));
+        return wanted || listens;
     }
     if let Some(Node::Choice(layer)) = node {
         let of_layer =

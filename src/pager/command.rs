@@ -112,8 +112,6 @@ pub enum Command {
         /// Addresses.
         range: Range<usize>,
     },
-    /// A router has chosen experts, which are about to be computed.
-    Routed(Choice),
     /// What has happened so far.
     Stats {
         /// Answer.

@@ -6,6 +6,7 @@ mod keep;
 mod publish;
 mod routed;
 mod serve;
+mod states;
 
 use std::collections::VecDeque;
 use std::io;
@@ -17,12 +18,13 @@ use crossbeam_channel::Receiver;
 use rustc_hash::FxHashMap;
 
 use super::busy::Busy;
-use super::command::Command;
+use super::command::{Choice, Command};
 use super::drives::{self, Drives};
 use super::fill::{self, Fill, Frame};
 use super::io::{self as ladder, Event, Io, WrapIo};
 use super::lookahead::Lookahead;
 use super::meter::Meter;
+use super::missing::Missing;
 use super::origins::Origins;
 use super::price::Price;
 use super::reads::Reads;
@@ -84,6 +86,9 @@ pub struct Engine {
     /// Blocks that are about to go: touches of them start no reads.
     closing: Option<std::ops::Range<BlockId>>,
     commands: Receiver<Command>,
+    /// What routers have chosen, to be heard.
+    choices: Receiver<Choice>,
+    missing: Arc<Missing>,
     /// Signalled by senders of commands; the ring polls it, so it lives as long.
     _bell: Arc<OwnedFd>,
     governor: Option<Box<Governor>>,
@@ -118,6 +123,10 @@ pub struct Setup {
     pub settings: Settings,
     /// Where commands come from.
     pub commands: Receiver<Command>,
+    /// Where choices come from.
+    pub choices: Receiver<Choice>,
+    /// What their senders look at before they signal the eventfd.
+    pub missing: Arc<Missing>,
     /// The eventfd that announces them.
     pub bell: Arc<OwnedFd>,
     /// The policy.
@@ -164,6 +173,8 @@ impl Engine {
             demand: VecDeque::new(),
             closing: None,
             commands: setup.commands,
+            choices: setup.choices,
+            missing: setup.missing,
             _bell: setup.bell,
             governor: None,
             adjusts_at_ns: 0,
@@ -192,7 +203,7 @@ impl Engine {
             // Whoever tells something and then touches a block is heard first: a touch that has been read here
             // comes after all that its thread has told before.
             let faults = self.read_faults()?;
-            let mut told = false;
+            let mut told = self.hear();
             loop {
                 match self.commands.try_recv() {
                     Ok(command) => self.obey(command)?,
@@ -269,7 +280,8 @@ impl Engine {
         let until_look = || Duration::from_nanos(self.adjusts_at_ns.saturating_sub(self.meter.now_ns()));
         let limit = self.governor.as_ref().map(|_| until_look().max(Duration::from_millis(1)));
         let limit = limit.into_iter().chain(self.publisher.wait(self.meter.now_ns())).min();
-        let limit = if self.has_faults { Some(Duration::ZERO) } else { limit };
+        self.missing.counted();
+        let limit = if self.has_faults || !self.choices.is_empty() { Some(Duration::ZERO) } else { limit };
         self.io.wait(&mut self.events, limit)?;
         if !self.events.is_empty() {
             self.publisher.changed();

@@ -110,6 +110,12 @@ impl Slices {
         if fit && !overlap { &self.all } else { &[] }
     }
 
+    /// The slices that have a part of `bytes`.
+    pub fn over(&self, bytes: Range<u64>) -> impl Iterator<Item = &Slice> {
+        let first = self.all.partition_point(|slice| slice.bytes.end <= bytes.start);
+        self.all[first..].iter().take_while(move |slice| slice.bytes.start < bytes.end)
+    }
+
     /// The slice that all of `bytes` lie in: none where two share them, and beside slices.
     pub fn around(&self, bytes: Range<u64>) -> Option<&Slice> {
         self.index_around(bytes).map(|at| &self.all[at])
@@ -161,5 +167,8 @@ mod tests {
         assert_eq!([of(1000..1100), of(1010..1020), of(1300..1400)], [Some(0), Some(0), Some(3)]);
         // Over a border, before the first, behind the last, and empty.
         assert_eq!([of(1099..1101), of(999..1010), of(1399..1401), of(1400..1410), of(1010..1010)], [None; 5]);
+        let over = |bytes| slices.over(bytes).map(|slice| slice.expert).collect::<Vec<_>>();
+        assert_eq!([over(1099..1201), over(1100..1200), over(0..1001)], [vec![0, 1, 2], vec![1], vec![0]]);
+        assert!(over(900..1000).is_empty() && over(1400..1500).is_empty());
     }
 }

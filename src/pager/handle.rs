@@ -211,12 +211,17 @@ impl Pager {
 
     /// Whether it is worth while to tell what routers saw.
     pub fn wants_states(&self) -> bool {
-        policy::listens(self.settings.strategy)
+        policy::listens(self.settings.strategy) && self.with_link(|link| link.wants_states()) == Some(true)
+    }
+
+    /// Whether every expert is in memory and nothing is logged: choices tell nothing then but what is liked.
+    pub fn has_all_experts(&self) -> bool {
+        self.with_link(|link| link.has_all_experts()) == Some(true)
     }
 
     /// A router has chosen, and what it chose is about to be computed. Never blocks.
     pub fn routed(&self, choice: Choice) {
-        self.tell(Command::Routed(choice));
+        self.with_link(|link| link.routed(choice));
     }
 
     /// Counts bytes that the program itself read from a model file. Lock-free.

@@ -25,6 +25,7 @@ pub mod link;
 pub mod load;
 mod lookahead;
 pub mod meter;
+mod missing;
 pub mod notes;
 mod origins;
 pub mod piece;

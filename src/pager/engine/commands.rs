@@ -66,7 +66,6 @@ impl Engine {
                 let _ = reply.send(self.end(range, End::HandOver));
             }
             Command::WillNeed { range } => self.will_need(range),
-            Command::Routed(choice) => self.routed(choice),
             Command::Stats { reply } => {
                 self.trace.finish();
                 self.publish_now();
@@ -114,6 +113,7 @@ impl Engine {
             self.views.push(None);
         }
         self.views[slot] = Some(view);
+        ids.clone().for_each(|id| self.count_missing(id, true));
         self.policy.mapped(&self.table, ids.clone(), &order);
         let layout = &self.views[slot].as_ref().expect("just put there").layout;
         let slices: Vec<BlockId> = layout.by_expert().map(|index| ids.start + index).collect();
@@ -205,7 +205,7 @@ impl Engine {
             let inside = part.start <= place.addr && place.range().end <= part.end;
             self.release(id);
             if inside {
-                self.table.set_state(id, State::Gone);
+                self.set_state(id, State::Gone);
                 gone.push(id);
             } else if self.table.state(id) != State::Poisoned {
                 // Only what is still the pager's: an earlier unmapping may have cut the block.
@@ -213,7 +213,7 @@ impl Engine {
                 for rest in view.live_in(&place.range()) {
                     view.file.map_over(rest.clone(), view.offset_of(rest.start))?;
                 }
-                self.table.set_state(id, State::Poisoned);
+                self.set_state(id, State::Poisoned);
                 self.uffd.wake(place.range());
                 self.woke(id);
             }
@@ -236,7 +236,7 @@ impl Engine {
     fn end_view(&mut self, slot: usize) {
         let rest: Vec<BlockId> =
             self.view(slot).ids.clone().filter(|&id| self.table.state(id) != State::Gone).collect();
-        rest.iter().for_each(|&id| self.table.set_state(id, State::Gone));
+        rest.iter().for_each(|&id| self.set_state(id, State::Gone));
         self.tell_unmapped(&rest);
         let view = self.views[slot].take().expect("a view");
         self.meter.view_removed(view.range.len() as u64);
@@ -281,7 +281,7 @@ impl Engine {
             State::Reading => unreachable!("quiesced"),
         }
         self.lost_frame(id);
-        self.table.set_state(id, State::Absent);
+        self.set_state(id, State::Absent);
     }
 
     /// A hint is worth following when it is small; one over the whole file says nothing.

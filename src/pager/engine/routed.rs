@@ -16,11 +16,19 @@ use crate::trace::Why;
 const BUSY_MAX: f64 = 0.75;
 
 impl Engine {
-    /// A router has chosen.
-    pub(super) fn routed(&mut self, choice: Choice) {
+    /// Takes in what routers have chosen, if they have; gives whether they have. Not only what the pager was woken for: before
+    /// something is evicted, all has to be heard that speaks for it.
+    pub(super) fn hear(&mut self) -> bool {
+        if self.choices.is_empty() {
+            return false;
+        }
         let before_ns = cpu_time::of_this_thread_ns();
-        self.take_in(choice);
+        while let Ok(choice) = self.choices.try_recv() {
+            self.take_in(choice);
+        }
+        self.missing.set_eager(self.lookahead.is_ready());
         self.choosing_ns += cpu_time::of_this_thread_ns() - before_ns;
+        true
     }
 
     fn take_in(&mut self, choice: Choice) {

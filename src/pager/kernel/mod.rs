@@ -36,7 +36,7 @@ use std::time::Duration;
 
 use rustix::mm::Advice;
 
-use super::command::Command;
+use super::command::{Choice, Command};
 use super::region::advise;
 use super::signals::BlockedSignals;
 use super::views;
@@ -99,9 +99,6 @@ impl Kernel {
                     }
                 }
             }
-            Command::Routed(choice) => {
-                self.change(|hints| hints.routed(&choice));
-            }
             Command::Map { wanted, budget_bytes, governor: _, reply } => {
                 let made = self.change(|hints| hints.map(wanted, budget_bytes));
                 if let Some(made) = made {
@@ -140,6 +137,11 @@ impl Kernel {
                 self.shared.bell.notify_all();
             }
         }
+    }
+
+    /// A router has chosen, which is logged.
+    pub fn routed(&self, choice: &Choice) {
+        self.change(|hints| hints.routed(choice));
     }
 
     /// Changes the views; waits for the thread's end when none is left.

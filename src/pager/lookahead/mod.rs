@@ -54,6 +54,8 @@ pub struct Lookahead {
     gate_trust: Trust,
     co_occurrence: CoOccurrence,
     co_occurrence_trust: Trust,
+    /// There was a router for what was to be foretold last.
+    knows_gate: bool,
     /// The latest choice and what its router saw, until it is used.
     seen: Option<Choice>,
     guess: Option<Guess>,
@@ -92,6 +94,8 @@ impl Lookahead {
         is_chosen: impl Fn(BlockId) -> bool,
     ) -> Option<Outcome> {
         self.co_occurrence.heard(&choice);
+        self.gate_trust.pass();
+        self.co_occurrence_trust.pass();
         self.missed = if missed { MISSED_CHOICES } else { self.missed.saturating_sub(1) };
         let layer = choice.layer;
         self.seen = (self.missed > 0).then_some(choice);
@@ -100,11 +104,21 @@ impl Lookahead {
         Some(outcome)
     }
 
+    /// Whether something would be made of the next choice, and of what its router saw.
+    pub fn is_ready(&self) -> bool {
+        self.missed > 0 && self.gate_trust.allows() && (self.knows_gate || self.co_occurrence_trust.allows())
+    }
+
     /// What the next layer's router will probably choose; `None` when nothing is foretold, or it has been asked for
     /// already.
     pub fn foretell(&mut self) -> Option<Foretold> {
         let seen = self.seen.take()?;
         let layer = seen.layer.checked_add(1)?;
+        self.knows_gate = self.gates.of_layer(layer).is_some();
+        // Where the guesses of a router do not pay, worse ones do not either.
+        if !self.gate_trust.allows() {
+            return None;
+        }
         let (by, favourites) = match self.by_gate(layer, &seen) {
             Some(favourites) => (Foreteller::Gate, favourites),
             None if seen.is_large() => return None,
@@ -129,9 +143,6 @@ impl Lookahead {
             return None;
         }
         let gate = self.gates.of_layer(layer)?;
-        if !self.gate_trust.allows() {
-            return None;
-        }
         // Not before: a router that is asked for the first time is made ready then.
         self.asked_at_ns = cpu_time::of_this_thread_ns();
         let count = (seen.used as usize).div_ceil(if seen.is_large() { 1 } else { GUESSED_PART });

@@ -66,21 +66,33 @@ fn who_names_nobody_was_asked_all_the_same() {
 }
 
 #[test]
-fn each_pauses_alone() {
+fn who_wastes_pauses_and_the_gate_for_both() {
+    let waste = |all: &mut Lookahead| {
+        choose(all, 0, [0, 1], &STATE, true);
+        assert!(all.is_ready());
+        foretold(all).expect("it is trusted");
+        all.about(&[5]);
+        let wasted = all.begun(5, 64 << 20);
+        choose(all, 1, [1, 3], &STATE, false);
+        assert!(!all.is_ready());
+        wasted
+    };
+    let (mut all, file) = taught();
+    assert_eq!(waste(&mut all), Some(CoOccurrence));
+    choose(&mut all, 0, [0, 1], &STATE, true);
+    assert_eq!(foretold(&mut all), None);
+    all.read(VIEW, 0, &file);
+    choose(&mut all, 0, [0, 1], &STATE, true);
+    assert_eq!(foretold(&mut all).expect("another").0, Gate);
+    assert!(all.is_ready(), "it is known now");
+    assert_eq!([Gate, CoOccurrence].map(|by| all.pauses(by)), [0, 1]);
+
     let (mut all, file) = taught();
     all.read(VIEW, 0, &file);
-    let mut wasted = Vec::new();
-    for _ in 0..2 {
-        choose(&mut all, 0, [0, 1], &STATE, true);
-        foretold(&mut all).expect("one of them is trusted");
-        all.about(&[5]);
-        wasted.extend(all.begun(5, 64 << 20));
-        choose(&mut all, 1, [1, 3], &STATE, false);
-    }
-    assert_eq!(wasted, [Gate, CoOccurrence]);
-    choose(&mut all, 0, [0, 1], &STATE, true);
-    assert_eq!(foretold(&mut all), None, "both pause");
-    assert_eq!([Gate, CoOccurrence].map(|by| all.pauses(by)), [1, 1]);
+    assert_eq!(waste(&mut all), Some(Gate));
+    choose(&mut all, 0, [0, 1], &[], true);
+    assert_eq!(foretold(&mut all), None, "who knows less is not asked instead");
+    assert_eq!([Gate, CoOccurrence].map(|by| all.pauses(by)), [1, 0]);
 }
 
 #[test]
@@ -114,7 +126,9 @@ fn nothing_is_foretold_while_all_is_in_memory() {
     let (mut all, _) = taught();
     for _ in 0..MISSED_CHOICES {
         let choice = Choice { layer: 0, used: 2, experts: vec![0, 1], ..Choice::default() };
+        assert!(all.is_ready());
         all.chosen(choice, false, &[0, 1], |_| true);
     }
+    assert!(!all.is_ready());
     assert_eq!(foretold(&mut all), None, "nothing was missing for long");
 }

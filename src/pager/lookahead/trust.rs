@@ -23,7 +23,7 @@ const PAUSE_MAX: u32 = 1 << 16;
 pub struct Trust {
     /// What used bytes pay for, less wasted ones, in bounds.
     balance: i64,
-    /// Questions that are still answered with no.
+    /// Choices of layers to come in which there is no guessing.
     pause: u32,
     next_pause: u32,
     pauses: u64,
@@ -36,9 +36,13 @@ impl Default for Trust {
 }
 
 impl Trust {
-    /// Whether to guess at the next choice.
-    pub fn allows(&mut self) -> bool {
+    /// A layer's router has chosen.
+    pub fn pass(&mut self) {
         self.pause = self.pause.saturating_sub(1);
+    }
+
+    /// Whether to guess at the next choice.
+    pub fn allows(&self) -> bool {
         self.pause == 0
     }
 
@@ -104,7 +108,12 @@ mod tests {
                 learnt += 1;
             }
             assert_eq!(learnt, 4);
-            pauses.push((0..).take_while(|_| !trust.allows()).count() as u32 + 1);
+            let mut choices = 0;
+            while !trust.allows() {
+                trust.pass();
+                choices += 1;
+            }
+            pauses.push(choices);
         }
         assert_eq!(pauses, [PAUSE_MIN, 2 * PAUSE_MIN]);
         assert_eq!(trust.pauses(), 2);
