@@ -275,6 +275,8 @@ mod tests {
         let whole = |index: &u32| layout.blocks[*index as usize].len > 4096;
         let of_slices: Vec<u32> = chosen.iter().copied().filter(whole).collect();
         assert_eq!(of_slices, [own(2)[0], own(1)[0], own(2)[1], own(1)[1]], "tensor by tensor, nobody else's");
+        let inner: Vec<u32> = layout.slices().of_expert(3, 2).flat_map(|slice| slice.inner.clone()).collect();
+        assert_eq!(inner, own(2), "without edges");
         for offset in (gate + slice..gate + 3 * slice).step_by(4096) {
             assert!(chosen.contains(&layout.index_at(offset).expect("inside")));
         }
@@ -296,5 +298,9 @@ mod tests {
             .collect();
         let layout = Layout::new(0..2 * M, &pieces);
         assert_eq!(layout.blocks.len(), 2 * HUGE / EXPERT_BLOCK);
+        for expert in 0..64 {
+            let inner: Vec<_> = layout.slices().of_expert(0, expert).map(|slice| slice.inner.clone()).collect();
+            assert!(inner.len() == 1 && !inner[0].is_empty(), "{expert}: what is shared counts");
+        }
     }
 }

@@ -30,6 +30,8 @@ pub struct Slice {
     pub expert: u32,
     /// Indexes of the blocks that hold a part of it; none until [`Slices::place`] has been called.
     pub blocks: Range<u32>,
+    /// Those of them that hold more than its edges.
+    pub inner: Range<u32>,
 }
 
 impl Slice {
@@ -63,7 +65,13 @@ impl Slices {
         let slice = |piece: &Piece| {
             let Role::Expert { layer } = piece.role else { return None };
             let inside = extent.start <= piece.bytes.start && piece.bytes.end <= extent.end && !piece.bytes.is_empty();
-            inside.then_some(Slice { bytes: piece.bytes.clone(), layer, expert: piece.expert?, blocks: 0..0 })
+            inside.then_some(Slice {
+                bytes: piece.bytes.clone(),
+                layer,
+                expert: piece.expert?,
+                blocks: 0..0,
+                inner: 0..0,
+            })
         };
         let read_order: Vec<Slice> = pieces.iter().filter_map(slice).collect();
         let mut slices = Slices { all: read_order.clone(), ..Slices::default() };
@@ -80,7 +88,11 @@ impl Slices {
 
     /// `blocks_of` says which blocks hold a part of some bytes.
     pub fn place(&mut self, blocks_of: impl Fn(&Range<u64>) -> Range<u32>) {
-        self.all.iter_mut().for_each(|slice| slice.blocks = blocks_of(&slice.bytes));
+        for slice in &mut self.all {
+            slice.blocks = blocks_of(&slice.bytes);
+            let interior = slice.interior();
+            slice.inner = if interior.is_empty() { slice.blocks.clone() } else { blocks_of(&interior) };
+        }
     }
 
     /// All slices, expert by expert: the first of every layer, then the second.
@@ -138,6 +150,11 @@ impl Slices {
         let family = slice.and_then(|slice| self.siblings.get(&(slice.layer, slice.expert)));
         let later = family.into_iter().flatten().skip_while(move |&&index| Some(index as usize) != at);
         later.map(|&index| &self.all[index as usize])
+    }
+
+    /// The slices of `expert` in `layer`, in the expected order of reading.
+    pub fn of_expert(&self, layer: u32, expert: u32) -> impl Iterator<Item = &Slice> {
+        self.siblings.get(&(layer, expert)).into_iter().flatten().map(|&index| &self.all[index as usize])
     }
 
     /// The slices that are read when `experts` of `layer` are computed, in that order: tensor by tensor,

@@ -71,12 +71,12 @@ impl Engine {
     /// The router of `layer`, which has just chosen, came so near to choosing these experts.
     fn affine(&mut self, layer: u32, levels: &[(u32, u8)]) {
         self.trace.affine(&self.meter, layer, levels);
-        let experts: Vec<u32> = levels.iter().map(|&(expert, _)| expert).collect();
         for view in self.views.iter().flatten() {
-            for slice in view.layout.slices().chosen(layer, &experts) {
-                let Ok(at) = levels.binary_search_by_key(&slice.expert, |&(expert, _)| expert) else { continue };
-                for id in slice.blocks.clone().map(|index| view.ids.start + index) {
-                    self.policy.affine(&self.table, id, affinity::of_level(levels[at].1));
+            for &(expert, level) in levels {
+                // Edges are kept anyway.
+                let blocks = view.layout.slices().of_expert(layer, expert).flat_map(|slice| slice.inner.clone());
+                for id in blocks.map(|index| view.ids.start + index) {
+                    self.policy.affine(&self.table, id, affinity::of_level(level));
                 }
             }
         }
