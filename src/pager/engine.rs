@@ -6,11 +6,12 @@ mod keep;
 mod publish;
 mod routed;
 mod serve;
+mod setup;
 mod states;
 
 use std::collections::VecDeque;
 use std::io;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -19,9 +20,9 @@ use rustc_hash::FxHashMap;
 
 use super::busy::Busy;
 use super::command::{Choice, Command};
-use super::drives::{self, Drives};
-use super::fill::{self, Fill, Frame};
-use super::io::{self as ladder, Event, Io, WrapIo};
+use super::drives::Drives;
+use super::fill::{Fill, Frame};
+use super::io::{Event, Io};
 use super::lookahead::Lookahead;
 use super::meter::Meter;
 use super::missing::Missing;
@@ -30,22 +31,16 @@ use super::price::Price;
 use super::reads::Reads;
 use super::region;
 use super::trace::Tracer;
-use super::tuner;
 use super::uffd::{Fault, Uffd};
 use super::view::View;
 use crate::budget::governor::Governor;
-use crate::config::{Settings, Strategy};
-use crate::policy::{self, BlockId, BlockTable, Policy, Touch};
-use crate::status::{Board, Publisher};
+use crate::policy::{BlockId, BlockTable, Policy, Touch};
+use crate::status::Publisher;
 
-/// Blocks in flight when the user has chosen the size of reads, but not this.
-const QUEUE_DEPTH: u32 = 16;
+pub use setup::Setup;
+
 /// Faults read at a time.
 const FAULTS: usize = 256;
-/// Size of one read unless the user says otherwise: a whole huge block. With as many bytes in flight
-/// smaller reads are not faster.
-const READ_BYTES: u32 = tuner::BLOCK as u32;
-
 /// A thread that sleeps on a block.
 #[derive(Debug, Clone, Copy)]
 struct Waiter {
@@ -116,86 +111,7 @@ pub struct Engine {
     has_faults: bool,
 }
 
-/// Everything that can be refused by the machine, done on the pager thread before it reports that
-/// it is up.
-pub struct Setup {
-    /// The user's settings.
-    pub settings: Settings,
-    /// Where commands come from.
-    pub commands: Receiver<Command>,
-    /// Where choices come from.
-    pub choices: Receiver<Choice>,
-    /// What their senders look at before they signal the eventfd.
-    pub missing: Arc<Missing>,
-    /// The eventfd that announces them.
-    pub bell: Arc<OwnedFd>,
-    /// The policy.
-    pub policy: Box<dyn Policy>,
-    /// The live page, to be made.
-    pub board: Arc<Board>,
-}
-
 impl Engine {
-    /// Opens the userfaultfd and probes the ladders.
-    pub fn new(setup: Setup, wrap_io: Option<&WrapIo>) -> io::Result<Engine> {
-        let settings = setup.settings;
-        let uffd = Arc::new(Uffd::open()?);
-        let fill = fill::choose(&uffd, settings.fill)?;
-        let chosen = settings.queue_depth.or_else(|| settings.read_size.map(|_| QUEUE_DEPTH));
-        let depth = chosen.unwrap_or(tuner::MOST as u32);
-        let read_bytes = settings.read_size.map_or(READ_BYTES, |size| size.0 as u32);
-        let parts = depth * (READ_BYTES / read_bytes).max(drives::SMALL_READS as u32);
-        let count = 1 + settings.replicas.len() as u32;
-        let mut io = ladder::choose(settings.io, uffd.raw_fd(), setup.bell.as_raw_fd(), parts, count)?;
-        if let Some(wrap) = wrap_io {
-            io = wrap(io);
-        }
-        let mut meter = Meter::new();
-        meter.stats.fill_rung = fill.rung().to_string();
-        meter.stats.fault_mode = uffd.mode().as_str().into();
-        meter.stats.io_rung = io.rung().to_string();
-        meter.stats.strategy = setup.policy.name().into();
-        let grain = if settings.strategy == Strategy::Observe { settings.grain.0 as usize } else { region::HUGE };
-        Ok(Engine {
-            io,
-            fill,
-            uffd,
-            policy: setup.policy,
-            table: BlockTable::default(),
-            views: Vec::new(),
-            frames: Vec::new(),
-            unused: Vec::new(),
-            origins: Origins::default(),
-            chosen: Vec::new(),
-            reads: Reads::default(),
-            drives: Drives::new(chosen, settings.order_cache),
-            waiters: FxHashMap::default(),
-            demand: VecDeque::new(),
-            closing: None,
-            commands: setup.commands,
-            choices: setup.choices,
-            missing: setup.missing,
-            _bell: setup.bell,
-            governor: None,
-            adjusts_at_ns: 0,
-            kept_ns: 0,
-            read_bytes,
-            grain,
-            meter,
-            trace: Tracer::new(&settings),
-            lookahead: Lookahead::default(),
-            busy: Busy::default(),
-            price: Price::new(std::thread::available_parallelism().map_or(1, usize::from)),
-            choosing_ns: 0,
-            listens: policy::listens(settings.strategy),
-            publisher: Publisher::new(setup.board, settings.runtime_folder),
-            warned: Warned::default(),
-            events: Vec::with_capacity(256),
-            faults: Vec::new(),
-            has_faults: false,
-        })
-    }
-
     /// Serves until the last handle is gone.
     pub fn run(&mut self) -> io::Result<()> {
         loop {
@@ -281,7 +197,9 @@ impl Engine {
         let limit = self.governor.as_ref().map(|_| until_look().max(Duration::from_millis(1)));
         let limit = limit.into_iter().chain(self.publisher.wait(self.meter.now_ns())).min();
         self.missing.counted();
-        let limit = if self.has_faults || !self.choices.is_empty() { Some(Duration::ZERO) } else { limit };
+        // While blocks are closing nothing is heard.
+        let to_hear = self.closing.is_none() && !self.choices.is_empty();
+        let limit = if self.has_faults || to_hear { Some(Duration::ZERO) } else { limit };
         self.io.wait(&mut self.events, limit)?;
         if !self.events.is_empty() {
             self.publisher.changed();

@@ -24,6 +24,7 @@ pub mod kernel;
 pub mod link;
 pub mod load;
 mod lookahead;
+mod map_error;
 pub mod meter;
 mod missing;
 pub mod notes;
@@ -44,4 +45,5 @@ pub mod uffd;
 pub mod view;
 pub mod views;
 
-pub use handle::{MapError, Pager};
+pub use handle::Pager;
+pub use map_error::MapError;
