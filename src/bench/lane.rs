@@ -153,7 +153,12 @@ impl Lane {
 
     /// The gaps of the decode phase in milliseconds.
     pub fn gaps_ms(&self) -> impl Iterator<Item = f64> + '_ {
-        self.gaps.iter().zip(&self.counted).filter(|(_, counted)| **counted).map(|(gap, _)| gap.ms)
+        self.counted_gaps().map(|gap| gap.ms)
+    }
+
+    /// The gaps of the decode phase.
+    pub fn counted_gaps(&self) -> impl Iterator<Item = &Gap> {
+        self.gaps.iter().zip(&self.counted).filter(|(_, counted)| **counted).map(|(gap, _)| gap)
     }
 }
 

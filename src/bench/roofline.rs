@@ -71,6 +71,13 @@ pub fn t_min_ms(compute_ms: Option<f64>, bytes_min: Option<u64>, drive_bytes_per
     }
 }
 
+/// The least milliseconds of a mean token that takes as long as its computation or as its own bytes, whichever is longer: what is
+/// first known to be needed within a token can hide behind this token's computation alone. `None` without bytes of tokens.
+pub fn overlapped_ms(compute_ms: f64, token_bytes: &[f64], drive_bytes_per_s: f64) -> Option<f64> {
+    let ms = token_bytes.iter().map(|bytes| compute_ms.max(bytes / drive_bytes_per_s * 1e3));
+    (!token_bytes.is_empty()).then(|| ms.sum::<f64>() / token_bytes.len() as f64)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -114,5 +121,8 @@ mod tests {
         assert_eq!(t_min_ms(Some(5.0), None, Some(1e6)), Some(5.0));
         assert_eq!(t_min_ms(None, Some(1_000_000), Some(1e6)), Some(1000.0));
         assert_eq!(t_min_ms(None, None, Some(1e6)), None);
+        // Three tokens compute, one reads for 400 ms.
+        assert_eq!(overlapped_ms(100.0, &[0.0, 0.0, 50_000.0, 400_000.0], 1e6), Some(175.0));
+        assert_eq!(overlapped_ms(100.0, &[], 1e6), None);
     }
 }

@@ -85,6 +85,8 @@ pub struct Summary {
     pub gap_p99_ms: Option<f64>,
     /// Part of the speed with everything in memory.
     pub in_memory_share: Option<f64>,
+    /// ... that the same reads allow: see [`roofline::overlapped_ms`], with the limit, or the measured ceiling without one.
+    pub overlapped_share: Option<f64>,
     /// `T_min / T` with the measured ceiling.
     pub roofline_share: Option<f64>,
     /// `T_min / T` with the limit that was set instead of the ceiling.
@@ -168,6 +170,11 @@ pub fn summarize(rounds: &[Round], contender: Contender, yardstick: Yardstick<'_
         let compute = in_memory(round).as_ref().and_then(ms);
         Some(roofline::t_min_ms(compute, bounds.bytes_min, drive)? / ms(lane)?)
     };
+    let overlapped = |round: &Round, lane: &Lane| {
+        let compute_ms = ms(&in_memory(round)?)?;
+        let bytes: Vec<f64> = lane.counted_gaps().map(|gap| gap.bytes).collect();
+        Some(compute_ms / roofline::overlapped_ms(compute_ms, &bytes, limit.or(ceiling(round))?)?)
+    };
     let passes = |lane: &Lane| {
         let tokens = lane.prefill?.count / f64::from(lane.prompts);
         Some((tokens / f64::from(yardstick.ubatch)).ceil() * f64::from(lane.prompts))
@@ -186,6 +193,7 @@ pub fn summarize(rounds: &[Round], contender: Contender, yardstick: Yardstick<'_
         gap_p50_ms: percentile(pairs.iter().flat_map(|(_, _, lane)| lane.gaps_ms()), 0.50),
         gap_p99_ms: percentile(pairs.iter().flat_map(|(_, _, lane)| lane.gaps_ms()), 0.99),
         in_memory_share: over(&|round, lane| Some(ms(&in_memory(round)?)? / ms(lane)?)).filter(|_| is_bounded),
+        overlapped_share: over(&overlapped).filter(|_| is_bounded),
         roofline_share: over(&|round, lane| roofline(round, lane, ceiling(round))).filter(|_| is_bounded),
         roofline_share_of_limit: limit
             .and_then(|limit| over(&|round, lane| roofline(round, lane, Some(limit))))

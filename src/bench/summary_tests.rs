@@ -77,6 +77,8 @@ fn ratios_are_formed_within_a_round() {
     near(paged.drive_share, (0.88 + 0.44) / 2.0);
     near(paged.drive_share_of_limit, (0.44 + 0.22) / 2.0);
     near(paged.in_memory_share, 0.08);
+    // 1.1 MB at the limit of 2 MB/s: 550 ms.
+    near(paged.overlapped_share, (100.0 / 550.0 + 200.0 / 550.0) / 2.0);
     near(paged.pager_cpu_s_per_gb, 0.1);
     assert_eq!(paged.text, TextMatch::Shorter(3));
     assert_eq!(paged.gaps, [Gap { ms: 1875.0, bytes: 1.1e6 }; 3]);

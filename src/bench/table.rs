@@ -36,6 +36,7 @@ fn cells(report: &Report) -> (Vec<String>, Vec<Vec<String>>) {
     line("p50 ms", |it| number(it.gap_p50_ms, 1));
     line("p99 ms", |it| number(it.gap_p99_ms, 1));
     line("of the speed in memory", |it| percent(it.in_memory_share));
+    line("... were its reads hidden", |it| percent(it.overlapped_share));
     line("T_min/T", |it| percent(it.roofline_share));
     line("T_min/T against the limit", |it| percent(it.roofline_share_of_limit));
     line(&format!("read/{unit}"), |it| bytes(it.bytes_per_token));
