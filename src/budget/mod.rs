@@ -156,8 +156,8 @@ fn smaller(machine: u64, cgroup: Option<u64>) -> u64 {
     cgroup.map_or(machine, |left| left.min(machine))
 }
 
-/// Frames are larger than what they hold by less than this part: experts begin and end within pages, and what lies between
-/// their tensors is not as long as a frame.
+/// A budget is larger than the models by this part at the most: frames are larger than what they hold, since experts begin and end
+/// within pages, and what lies between their tensors is not as long as a frame.
 const FRAMES_PART: u64 = 16;
 
 /// The pool's size in bytes for models of `model_bytes` altogether. Not much more than they can use; may be less than

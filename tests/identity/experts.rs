@@ -187,7 +187,7 @@ fn gpt_oss() {
     compare(model, Arch::GptOss, 25, "8");
 }
 
-/// A prompt needs every expert here. A log is to have every choice all the same.
+/// A prompt needs every expert here, and frames are somewhat larger than what they hold. A log is to have every choice all the same.
 #[test]
 fn routers_are_seldom_heard_while_all_is_in_memory() {
     let Some(program) = tool("llama-completion") else { return };
@@ -195,7 +195,7 @@ fn routers_are_seldom_heard_while_all_is_in_memory() {
     let text = "The quick brown fox jumps over the lazy dog; 0123456789. ".repeat(8);
     let args = greedy(model, "64", &["-p", &text, "-c", "1024"]);
     let expected = stock(&program, &args);
-    let paging = Paging { percent: 200, ..PAGING };
+    let paging = Paging { percent: 106, ..PAGING };
     let outcomes = [paging.run(&program, &args, model), paging.traced(&program, &args, model).0];
     let [seldom, always] = outcomes.map(|outcome| {
         require_same_text(&expected, &outcome.output, "all in memory");

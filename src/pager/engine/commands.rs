@@ -40,9 +40,6 @@ impl Engine {
                     let view =
                         View { ids: 0..0, live, range: range.clone(), offset, file, sources, layout, model, kept };
                     let slot = self.add_view(view)?;
-                    // An elastic one is not as large as that.
-                    let most_bytes = if governor.is_some() { u64::MAX } else { self.table.frames_bytes() };
-                    let budget_bytes = budget_bytes.min(most_bytes);
                     self.governor = governor;
                     let enough = self.set_budget(budget_bytes);
                     if enough > budget_bytes && !std::mem::replace(&mut self.warned.budget, true) {
