@@ -36,6 +36,13 @@ struct Witness {
     shared: Arc<Shared>,
 }
 
+impl Witness {
+    fn names_one(&self) {
+        self.shared.victims.fetch_add(1, Ordering::Relaxed);
+        self.shared.too_early.fetch_add(self.shared.unheard.load(Ordering::Relaxed).into(), Ordering::Relaxed);
+    }
+}
+
 impl Policy for Witness {
     fn name(&self) -> &'static str {
         self.inner.name()
@@ -78,9 +85,13 @@ impl Policy for Witness {
     }
 
     fn victim(&mut self, table: &BlockTable, wanted: Option<BlockId>, need: Need) -> Option<BlockId> {
-        self.shared.victims.fetch_add(1, Ordering::Relaxed);
-        self.shared.too_early.fetch_add(self.shared.unheard.load(Ordering::Relaxed).into(), Ordering::Relaxed);
+        self.names_one();
         self.inner.victim(table, wanted, need)
+    }
+
+    fn exchange(&mut self, table: &BlockTable, wanted: BlockId) -> Option<BlockId> {
+        self.names_one();
+        self.inner.exchange(table, wanted)
     }
 }
 

@@ -133,7 +133,7 @@ impl Engine {
         self.policy.budget_changed(&self.table);
         self.fill.trim(bytes.saturating_sub(self.table.held_bytes()));
         while !self.table.has_room_for(None) {
-            let Some(victim) = self.policy.victim(&self.table, None, Need::Shrink) else { break };
+            let Some(victim) = self.victim(None, Need::Shrink) else { break };
             self.evict(victim);
             // Frame by frame: this thread may lose its core at any time.
             self.fill.trim(bytes.saturating_sub(self.table.held_bytes()));

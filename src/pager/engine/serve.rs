@@ -135,15 +135,21 @@ impl Engine {
         self.drives.choose(&self.view_of(id).sources, bytes, urgency, self.meter.now_ns())
     }
 
+    /// What has to go for `wanted`, by all that has been told until now.
+    pub(super) fn victim(&mut self, wanted: Option<BlockId>, need: Need) -> Option<BlockId> {
+        self.hear();
+        self.policy.victim(&self.table, wanted, need)
+    }
+
     /// Evicts until a frame for `wanted` fits (or until the budget is kept), and what gives its memory to it; false when
     /// the policy names no victim.
     pub(super) fn make_room(&mut self, wanted: Option<BlockId>, need: Need) -> bool {
         while !self.table.has_room_for(wanted) {
-            self.hear();
-            let Some(victim) = self.policy.victim(&self.table, wanted, need) else { return false };
+            let Some(victim) = self.victim(wanted, need) else { return false };
             self.evict(victim);
         }
         if let Some(id) = wanted {
+            self.hear();
             self.table.set_ready(self.fill.ready_bytes());
             if let Some(victim) = self.policy.exchange(&self.table, id) {
                 self.evict(victim);
