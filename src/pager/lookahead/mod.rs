@@ -114,11 +114,11 @@ impl Lookahead {
     pub fn foretell(&mut self) -> Option<Foretold> {
         let seen = self.seen.take()?;
         let layer = seen.layer.checked_add(1)?;
-        self.knows_gate = self.gates.of_layer(layer).is_some();
         // Where the guesses of a router do not pay, worse ones do not either.
         if !self.gate_trust.allows() {
             return None;
         }
+        self.knows_gate = self.gates.of_layer(layer).is_some();
         let (by, favourites) = match self.by_gate(layer, &seen) {
             Some(favourites) => (Foreteller::Gate, favourites),
             None if seen.is_large() => return None,
