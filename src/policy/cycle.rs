@@ -182,7 +182,7 @@ impl Cycle {
 
     /// The router chose the expert that `id` is a part of, for `share` of its tokens: read if it is not held.
     pub fn routed(&mut self, table: &BlockTable, id: BlockId, share: f64) {
-        if matches!(table.block(id).role, Role::Expert { .. }) {
+        if is_expert(table, id) {
             self.experts.routed(table, id, share);
             self.hinted(table, id);
         }

@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 
+use super::experts::is_expert;
 use super::order::Order;
 use super::{BlockId, BlockTable, Role};
 
@@ -38,7 +39,7 @@ pub(super) fn recalled(table: &BlockTable, prior: &Order, offsets: &[u64]) -> Op
 /// The expert slices among `ids` that begin at the file offsets `offsets`, in that order.
 pub(super) fn recalled_experts(table: &BlockTable, ids: &Range<BlockId>, offsets: &[u64]) -> Vec<BlockId> {
     let stored = offsets.iter().filter_map(|&offset| block_at(table, ids, offset));
-    stored.filter(|&id| matches!(table.block(id).role, Role::Expert { .. })).collect()
+    stored.filter(|&id| is_expert(table, id)).collect()
 }
 
 /// The block of a view's `ids` that begins at a file offset: they stand in file order.

@@ -9,7 +9,7 @@ use crate::pager::lookahead::Foretold;
 use crate::pager::origins::Origin;
 use crate::pager::price::Clocks;
 use crate::pager::view::View;
-use crate::policy::{BlockId, Role, State, Touch};
+use crate::policy::{BlockId, State, Touch};
 use crate::trace::Why;
 
 /// Nothing is read that nobody wants while the drives have something wanted to do for more than this share of the time.
@@ -84,11 +84,10 @@ impl Engine {
 
     /// The read of block `id` begins for `why`; gives whether it is wanted, and no guess.
     pub(super) fn account_read(&mut self, id: BlockId, why: Why) -> bool {
-        let block = self.table.block(id);
-        if !matches!(block.role, Role::Expert { .. }) {
+        if self.table.layer(id).is_none() {
             return true;
         }
-        let bytes = u64::from(block.len);
+        let bytes = u64::from(self.table.block(id).len);
         let is_open = why == Why::Readahead && !self.origins.is_used(id);
         let by = if is_open { self.lookahead.begun(id, bytes) } else { None };
         let origin = self.origins.begun(id, why, by);
@@ -98,7 +97,7 @@ impl Engine {
 
     /// A thread touched block `id`.
     pub(super) fn account_touch(&mut self, id: BlockId, touch: Touch) {
-        if matches!(self.table.block(id).role, Role::Expert { .. }) {
+        if self.table.layer(id).is_some() {
             if touch == Touch::Absent && self.chosen.contains(&id) {
                 self.meter.chosen_absent(!self.origins.is_used(id));
             }

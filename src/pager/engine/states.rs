@@ -5,7 +5,7 @@ use std::io;
 use super::super::fill::Place;
 use super::super::region::PAGE;
 use super::Engine;
-use crate::policy::{BlockId, Placement, Role, State};
+use crate::policy::{BlockId, Placement, State};
 use crate::trace::Event;
 
 impl Engine {
@@ -20,8 +20,8 @@ impl Engine {
 
     /// Says that `id` has become absent, or is not any more, if it is a part of an expert.
     pub(super) fn count_missing(&self, id: BlockId, is_absent: bool) {
-        let block = self.table.block(id);
-        if matches!(block.role, Role::Expert { .. }) {
+        if self.table.layer(id).is_some() {
+            let block = self.table.block(id);
             let bytes = block.offset..block.offset + u64::from(block.len);
             for slice in self.view_of(id).layout.slices().over(bytes) {
                 self.missing.count(slice.layer, slice.expert, is_absent);
