@@ -64,9 +64,9 @@ impl Policy for Witness {
         self.inner.touched(table, id, touch, now_ns);
     }
 
-    fn routed(&mut self, table: &BlockTable, id: BlockId, share: f64) {
+    fn routed(&mut self, table: &BlockTable, chosen: &[(BlockId, f64)]) {
         self.shared.unheard.store(false, Ordering::Relaxed);
-        self.inner.routed(table, id, share);
+        self.inner.routed(table, chosen);
     }
 
     fn filled(&mut self, table: &BlockTable, id: BlockId) -> Placement {

@@ -95,11 +95,11 @@ impl Slices {
         }
     }
 
-    /// All slices, expert by expert: the first of every layer, then the second.
-    pub fn by_expert(&self) -> impl Iterator<Item = &Slice> {
-        let mut families: Vec<(&(u32, u32), &Vec<u32>)> = self.siblings.iter().collect();
-        families.sort_unstable_by_key(|((layer, expert), _)| (*expert, *layer));
-        families.into_iter().flat_map(|(_, family)| family).map(|&index| &self.all[index as usize])
+    /// The slices of each expert: the first one of every layer, then the second.
+    pub fn by_expert(&self) -> impl Iterator<Item = impl Iterator<Item = &Slice>> {
+        let mut families: Vec<(u32, u32)> = self.siblings.keys().copied().collect();
+        families.sort_unstable_by_key(|&(layer, expert)| (expert, layer));
+        families.into_iter().map(|(layer, expert)| self.of_expert(layer, expert))
     }
 
     /// How many experts of `layer` have slices here.

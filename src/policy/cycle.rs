@@ -180,19 +180,11 @@ impl Cycle {
         }
     }
 
-    /// The router chose the expert that `id` is a part of, for `share` of its tokens: read if it is not held.
-    pub fn routed(&mut self, table: &BlockTable, id: BlockId, share: f64) {
-        if is_expert(table, id) {
-            self.experts.routed(table, id, share);
-            self.hinted(table, id);
-        }
-    }
-
-    /// The router that has just chosen came so near to choosing the expert that `id` is a part of.
-    pub fn affine(&mut self, table: &BlockTable, id: BlockId, affinity: f64) {
-        if is_expert(table, id) {
-            self.experts.affine(table, id, affinity);
-        }
+    /// The router chose the experts that blocks of `chosen` are parts of, for such shares of its tokens: read if they are not held.
+    pub fn routed(&mut self, table: &BlockTable, chosen: &[(BlockId, f64)]) {
+        self.experts.routed(table, chosen);
+        let of_experts = chosen.iter().map(|&(id, _)| id).filter(|&id| is_expert(table, id));
+        of_experts.for_each(|id| self.hinted(table, id));
     }
 
     /// The next router will probably choose experts that `ids` are parts of.

@@ -1,8 +1,8 @@
 //! Expert slices as a cache: no order foretells them, the router chooses.
 //!
-//! The victim is the coldest slice ([`Heat`]). Where the router's choices are heard, every use counts. Else a use is a touch, and a touch of a present slice is invisible; so
-//! one present slice after the other is rearmed, which makes its next touch report itself for the price
-//! of a wake-up.
+//! The victim is the coldest slice ([`Heat`]). Where the router's choices are heard, every use counts. Else a use is a touch, and a
+//! touch of a present slice is invisible; so one present slice after the other is rearmed, which makes its next touch report itself
+//! for the price of a wake-up.
 //!
 //! The edges between slices are kept while any slice is: a page, for which another read would be due
 //! with each of its two neighbours.
@@ -19,14 +19,13 @@ use super::idle::{Idle, MARGIN};
 use super::odds::For;
 use super::{BlockId, BlockTable, State};
 
-/// Slices looked at to find a victim: close to the coldest of all, at a bounded price. Of 48 the coldest costs a point of hits, of all
-/// it gains nothing.
+/// Slices looked at to find a victim: of 48 the coldest costs a point of hits, of all it gains nothing.
 const SAMPLE: usize = 192;
 
 /// Slices looked at to find one to rearm.
 const REARM_SAMPLE: usize = 48;
 
-/// Slices rearmed for each one that had to go: enough to know what is still used before its turn comes.
+/// Slices rearmed for each one that had to go: so it is known what is still used before its turn comes.
 const REARMS: u32 = 4;
 const REARMS_MAX: u32 = 64;
 
@@ -76,43 +75,47 @@ impl Experts {
     pub fn touched(&mut self, table: &BlockTable, id: BlockId) {
         if !self.heard {
             self.idle.chosen(id, self.heat.pass());
-            self.used(table, id, 1.0);
+            self.used(table, &[(id, 1.0)]);
         }
         self.hold(table, id);
     }
 
-    /// The router chose the expert of `id`, held or not, for `share` of its tokens: so a prompt counts no more than a token,
-    /// and does not drive out what is used now.
-    pub fn routed(&mut self, table: &BlockTable, id: BlockId, share: f64) {
-        self.heard = true;
-        self.idle.chosen(id, self.heat.pass());
-        self.used(table, id, share);
+    /// The router chose the experts of the blocks of `chosen`, held or not, each for so large a share of its tokens: so a prompt
+    /// counts no more than a token, and does not drive out what is used now.
+    pub fn routed(&mut self, table: &BlockTable, chosen: &[(BlockId, f64)]) {
+        self.heard |= chosen.iter().any(|&(id, _)| is_expert(table, id));
+        let pass = self.heat.pass();
+        chosen.iter().for_each(|&(id, _)| self.idle.chosen(id, pass));
+        self.used(table, chosen);
     }
 
-    fn used(&mut self, table: &BlockTable, id: BlockId, share: f64) {
-        if !is_edge(table, id) {
-            self.heat.used(table, id, share);
-            let clock = self.heat.clock();
-            if clock >= self.revises_at.max(REVISION_USES) {
-                self.revision += 1;
-                self.revises_at = clock + (clock / 2).max(REVISION_USES);
-            }
+    fn used(&mut self, table: &BlockTable, used: &[(BlockId, f64)]) {
+        self.heat.used(table, used.iter().copied().filter(|&(id, _)| is_slice(table, id)));
+        let clock = self.heat.clock();
+        if clock >= self.revises_at.max(REVISION_USES) {
+            self.revision += 1;
+            self.revises_at = clock + (clock / 2).max(REVISION_USES);
         }
     }
 
-    /// The router that has just chosen came near to choosing the expert of `id`, which is then likely to be chosen soon.
-    pub fn affine(&mut self, table: &BlockTable, id: BlockId, affinity: f64) {
-        if !is_edge(table, id) {
-            self.heat.affine(id, affinity as f32);
+    /// The router that has just chosen came so near to choosing the experts of the blocks of `near`, which are then likely to be
+    /// chosen soon.
+    pub fn affine(&mut self, table: &BlockTable, near: &[(BlockId, f64)]) {
+        let near = || near.iter().copied().filter(|&(id, _)| is_slice(table, id));
+        self.heat.affine(near());
+        for (id, _) in near() {
             if self.is_wanted(table, id) {
                 self.idle.offer(id, self.heat.warmth(id), self.heat.pass());
             }
         }
     }
 
-    /// Slices `ids` may be read in that order when there is nothing better to do.
-    pub fn foresee(&mut self, table: &BlockTable, ids: &[BlockId]) {
-        self.idle.any(ids.iter().copied().filter(|&id| is_expert(table, id)));
+    /// There are `experts`, each by its blocks, which may be read in that order when there is nothing better to do.
+    pub fn foresee(&mut self, table: &BlockTable, experts: &[Vec<BlockId>]) {
+        for ids in experts {
+            self.idle.any(ids.iter().copied().filter(|&id| is_expert(table, id)));
+            self.heat.join(ids.iter().copied().filter(|&id| is_slice(table, id)));
+        }
     }
 
     /// An earlier run liked `ids`, the first most.
@@ -277,6 +280,11 @@ impl Experts {
 /// Whether the expert block `id` lies between two slices.
 fn is_edge(table: &BlockTable, id: BlockId) -> bool {
     table.block(id).frame_bytes == EDGE_BYTES
+}
+
+/// Whether the block `id` is a slice, or a part of one, and no edge.
+fn is_slice(table: &BlockTable, id: BlockId) -> bool {
+    is_expert(table, id) && !is_edge(table, id)
 }
 
 pub(super) fn is_expert(table: &BlockTable, id: BlockId) -> bool {

@@ -42,7 +42,7 @@ fn policy(table: &BlockTable) -> Learned {
     let mut policy = Learned::led_by_routers();
     let order: Vec<BlockId> = (0..DENSE).collect();
     policy.mapped(table, 0..table.len() as BlockId, &order);
-    policy.experts(table, &(0..SLICES).map(slice).collect::<Vec<_>>());
+    policy.experts(table, &(0..SLICES).map(|number| vec![slice(number)]).collect::<Vec<_>>());
     policy
 }
 
@@ -103,7 +103,7 @@ fn what_nobody_chose_waits_for_an_idle_drive() {
     assert_eq!([policy.next_idle(&table, 2), policy.next_idle(&table, 1)], [None, Some(slice(0))]);
     table.set_state(slice(0), State::Reading);
     let chosen = slice(50);
-    policy.routed(&table, chosen, 1.0);
+    policy.routed(&table, &[(chosen, 1.0)]);
     assert_eq!(policy.next_read(&table, 9), Some(chosen));
 }
 
@@ -122,7 +122,7 @@ fn guesses_wait_for_a_drive_that_has_little_to_do() {
     assert_eq!(policy.next_read(&table, GUESSED_READS), None);
     assert_eq!(policy.next_read(&table, few), Some(slice(50)));
     table.set_state(slice(50), State::Reading);
-    policy.routed(&table, slice(60), 1.0);
+    policy.routed(&table, &[(slice(60), 1.0)]);
     assert_eq!(policy.next_read(&table, GUESSED_READS), Some(slice(60)));
     table.set_state(slice(60), State::Reading);
     // What was guessed before is void.
@@ -136,10 +136,10 @@ fn guesses_wait_for_a_drive_that_has_little_to_do() {
 fn a_prompt_counts_as_one_token() {
     let table = table(20);
     let mut policy = policy(&table);
-    (0..3).for_each(|_| policy.routed(&table, slice(1), 1.0));
+    (0..3).for_each(|_| policy.routed(&table, &[(slice(1), 1.0)]));
     // Each of all slices for one of twenty tokens.
-    (0..SLICES).for_each(|number| policy.routed(&table, slice(number), 0.05));
-    (0..2).for_each(|_| policy.routed(&table, slice(2), 1.0));
+    (0..SLICES).for_each(|number| policy.routed(&table, &[(slice(number), 0.05)]));
+    (0..2).for_each(|_| policy.routed(&table, &[(slice(2), 1.0)]));
     assert_eq!(
         policy.order(&table, 0..table.len() as BlockId)[DENSE as usize..][..2],
         [1, 2].map(|number| table.block(slice(number)).offset)
@@ -151,14 +151,14 @@ fn a_warm_up_run_changes_nothing_of_what_is_liked() {
     let table = table(20);
     let ids = 0..table.len() as BlockId;
     let warm_up = |policy: &mut Learned| {
-        (0..20).for_each(|_| (0..SLICES).for_each(|number| policy.routed(&table, slice(number), 0.0)));
+        (0..20).for_each(|_| (0..SLICES).for_each(|number| policy.routed(&table, &[(slice(number), 0.0)])));
     };
     let liked = |policy: &Learned| policy.order(&table, ids.clone())[DENSE as usize..].to_vec();
     let mut fresh = policy(&table);
     warm_up(&mut fresh);
     assert!(liked(&fresh).is_empty(), "nothing is known, and nothing is stored");
-    (0..2).for_each(|_| fresh.routed(&table, slice(7), 1.0));
-    fresh.routed(&table, slice(3), 1.0);
+    (0..2).for_each(|_| fresh.routed(&table, &[(slice(7), 1.0)]));
+    fresh.routed(&table, &[(slice(3), 1.0)]);
     let stored = liked(&fresh);
     assert_eq!(stored, [7, 3].map(|number| table.block(slice(number)).offset));
     let mut next = policy(&table);
@@ -167,9 +167,9 @@ fn a_warm_up_run_changes_nothing_of_what_is_liked() {
     assert_eq!(liked(&next), stored);
     // What it chose is in use, and old uses do not fade for it.
     let mut experts = Experts::default();
-    experts.routed(&table, slice(1), 1.0);
+    experts.routed(&table, &[(slice(1), 1.0)]);
     let warmth = experts.heat.warmth(slice(1));
-    (0..2 * SLICES).for_each(|number| experts.routed(&table, slice(number % SLICES), 0.0));
+    (0..2 * SLICES).for_each(|number| experts.routed(&table, &[(slice(number % SLICES), 0.0)]));
     assert_eq!(experts.heat.warmth(slice(1)), warmth);
     assert!(experts.heat.is_in_use(&table, slice(SLICES - 1), u64::from(SLICES)));
 }
@@ -190,8 +190,8 @@ fn a_slice_makes_room_for_one_as_long() {
         table.set_state(id, State::Staged);
     }
     // All but the long ones are cold, and none is new.
-    (0..199).step_by(4).for_each(|id| experts.routed(&table, id, 1.0));
-    (0..200).for_each(|_| experts.routed(&table, 199, 0.0));
+    (0..199).step_by(4).for_each(|id| experts.routed(&table, &[(id, 1.0)]));
+    (0..200).for_each(|_| experts.routed(&table, &[(199, 0.0)]));
     let len_for = |wanted| experts.coldest(&table, wanted).map(|id| table.block(id).len);
     assert_eq!([len_for(Some(196)), len_for(Some(199)), len_for(None)], [Some(2 * SLICE), Some(SLICE), Some(SLICE)]);
 }
@@ -202,7 +202,7 @@ fn what_an_earlier_run_liked_comes_first_with_its_edges() {
     let mut first = policy(&table);
     touch(&mut table, &mut first, 0);
     for (number, uses) in [(30, 2), (31, 5), (32, 1)] {
-        (0..uses).for_each(|_| first.routed(&table, slice(number), 1.0));
+        (0..uses).for_each(|_| first.routed(&table, &[(slice(number), 1.0)]));
     }
     let stored = first.order(&table, 0..table.len() as BlockId);
     let mut table = self::table(20);
@@ -222,10 +222,10 @@ fn an_order_is_stored_again_when_much_was_used() {
     let ids = 0..table.len() as BlockId;
     for revision in [0, 1] {
         assert_eq!(policy.order_revision(&ids), revision);
-        (0..REVISION_USES).for_each(|_| policy.routed(&table, slice(1), 1.0));
+        (0..REVISION_USES).for_each(|_| policy.routed(&table, &[(slice(1), 1.0)]));
     }
     assert_eq!(policy.order_revision(&ids), 2);
-    policy.routed(&table, slice(1), 1.0);
+    policy.routed(&table, &[(slice(1), 1.0)]);
     assert_eq!(policy.order_revision(&ids), 2, "not with every use");
 }
 
@@ -252,7 +252,7 @@ fn what_is_chosen_is_certain_until_it_is_on_its_way() {
     let mut policy = policy(&table);
     assert!(!policy.is_certain(&table));
     for id in [slice(3), slice(4)] {
-        policy.routed(&table, id, 1.0);
+        policy.routed(&table, &[(id, 1.0)]);
     }
     for id in [slice(3), slice(4)] {
         assert!(policy.is_certain(&table));
@@ -282,7 +282,7 @@ fn only_what_is_chosen_has_memory_made_for_it() {
     let next =
         |policy: &mut Learned, table: &BlockTable| policy.next_read(table, 0).or_else(|| policy.next_idle(table, 0));
     assert_eq!(next(&mut policy, &table), None, "neither a guess nor what may be of use some day");
-    policy.routed(&table, slice(held.len() as u32 + 7), 1.0);
+    policy.routed(&table, &[(slice(held.len() as u32 + 7), 1.0)]);
     assert_eq!(policy.next_read(&table, 0), Some(slice(held.len() as u32 + 7)));
     table.set_state(slice(held.len() as u32 + 7), State::Reading);
     table.set_ready(Some(u64::from(SLICE)));
@@ -300,7 +300,7 @@ fn a_chosen_expert_takes_the_memory_of_a_colder_one_of_another_layer() {
     policy.mapped(&table, 0..table.len() as BlockId, &(0..DENSE).collect::<Vec<_>>());
     touch(&mut table, &mut policy, 0);
     let choose = |table: &mut BlockTable, policy: &mut Learned, number: u32, share: f64| {
-        policy.routed(table, slice(number), share);
+        policy.routed(table, &[(slice(number), share)]);
         read_all(table, policy);
     };
     // Cold ones of the first layer, warm ones of the second, and then what is in use.
@@ -311,7 +311,7 @@ fn a_chosen_expert_takes_the_memory_of_a_colder_one_of_another_layer() {
     let is_cold = |id: BlockId| (slice(0)..=slice(9)).contains(&id);
     let [other_layer, own_layer] = [slice(LAYER + 15), slice(15)];
     for id in [other_layer, own_layer] {
-        policy.routed(&table, id, 1.0);
+        policy.routed(&table, &[(id, 1.0)]);
         assert_eq!(policy.exchange(&table, id), None, "memory comes as fast as reads do");
     }
     table.set_ready(Some(0));
@@ -321,13 +321,13 @@ fn a_chosen_expert_takes_the_memory_of_a_colder_one_of_another_layer() {
     assert_eq!(policy.exchange(&table, DENSE - 1), None, "the dense part is needed in every cycle");
     // Of its own layer none, of the other one none that is warmer.
     let hot = slice(LAYER + 16);
-    policy.routed(&table, slice(16), 0.05);
+    policy.routed(&table, &[(slice(16), 0.05)]);
     for wanted in [own_layer, slice(16)] {
         let victim = policy.exchange(&table, wanted);
         assert!(victim.is_none_or(|id| id >= slice(LAYER)), "{victim:?} of its own layer");
     }
     assert_eq!(policy.exchange(&table, slice(16)), None);
-    policy.routed(&table, hot, 1.0);
+    policy.routed(&table, &[(hot, 1.0)]);
     table.set_ready(Some(u64::from(SLICE)));
     assert_eq!(policy.exchange(&table, hot), None, "there is memory for it");
 }
@@ -337,7 +337,7 @@ fn what_is_computed_now_is_evicted_last() {
     let mut table = table(20);
     let mut experts = Experts::default();
     let hold = |experts: &mut Experts, table: &mut BlockTable, slice: BlockId| {
-        experts.routed(table, slice, 1.0);
+        experts.routed(table, &[(slice, 1.0)]);
         if table.state(slice) == State::Absent {
             experts.expect(table, slice);
             table.set_state(slice, State::Reading);
@@ -347,7 +347,7 @@ fn what_is_computed_now_is_evicted_last() {
     // Two passes through the first layer made these warm.
     for _ in 0..2 {
         (0..100).for_each(|number| hold(&mut experts, &mut table, slice(number)));
-        experts.routed(&table, slice(LAYER + 299), 1.0);
+        experts.routed(&table, &[(slice(LAYER + 299), 1.0)]);
     }
     // The second chooses more than the newest blocks that count as in use.
     (0..90).for_each(|number| hold(&mut experts, &mut table, slice(LAYER + number)));
@@ -356,7 +356,7 @@ fn what_is_computed_now_is_evicted_last() {
     };
     assert_eq!([evictable(&experts, 0, 0..100), evictable(&experts, 1, 0..90)], [100, 0]);
     // The next pass has begun: only the newest are kept.
-    experts.routed(&table, slice(299), 1.0);
+    experts.routed(&table, &[(slice(299), 1.0)]);
     assert_eq!([evictable(&experts, 0, 0..100), evictable(&experts, 1, 0..90)], [100, 90 - IN_USE as usize + 1]);
 }
 
@@ -376,7 +376,7 @@ fn a_block_of_the_cycle_is_neither_guessed_nor_foreseen() {
     policy.guessed(&[shared, slice(50)]);
     assert_eq!(policy.next_read(&table, 0), Some(slice(50)));
     let mut experts = Experts::default();
-    experts.foresee(&table, &[shared, slice(50)]);
+    experts.foresee(&table, &[vec![shared, slice(50)]]);
     assert_eq!(experts.next_idle(&table, |_, _| true), Some(slice(50)));
 }
 
@@ -387,15 +387,15 @@ fn what_was_nearly_chosen_is_read_first_with_its_edges() {
     touch(&mut table, &mut policy, 0);
     // The longer it has been near, the warmer it is.
     for (number, passes) in [(30, 3), (31, 9), (32, 1)] {
-        (0..passes).for_each(|_| policy.affine(&table, slice(number), 0.6));
+        (0..passes).for_each(|_| policy.affine(&table, &[(slice(number), 0.6)]));
     }
-    policy.affine(&table, slice(33), 0.1);
+    policy.affine(&table, &[(slice(33), 0.1)]);
     let read = read_all(&mut table, &mut policy);
     let edge = |number: u32| slice(number) + 1;
     assert_eq!(read, [edge(30), edge(31), slice(31), edge(29), slice(30)], "the others are not near enough");
     // When nothing likely is missing any more, just any are read.
     for layer in [1, 0, 1, 0] {
-        policy.routed(&table, slice(layer * LAYER + 30), 1.0);
+        policy.routed(&table, &[(slice(layer * LAYER + 30), 1.0)]);
         read_all(&mut table, &mut policy);
     }
     assert_ne!(table.state(slice(0)), State::Absent);
@@ -409,18 +409,18 @@ fn what_was_nearly_chosen_takes_the_memory_of_what_is_clearly_colder() {
     let held = read_all(&mut table, &mut policy);
     let choose = |policy: &mut Learned, passes: u32, ids: &[BlockId]| {
         for _ in 0..passes {
-            ids.iter().for_each(|&id| policy.routed(&table, id, 1.0));
-            policy.routed(&table, slice(LAYER), 1.0);
+            ids.iter().for_each(|&id| policy.routed(&table, &[(id, 1.0)]));
+            policy.routed(&table, &[(slice(LAYER), 1.0)]);
         }
     };
     let near = slice(SLICES - 1);
     choose(&mut policy, 9, &held);
     // Likely enough to be read into free memory, of which there is none.
-    (0..2).for_each(|_| policy.affine(&table, near, 0.9));
+    (0..2).for_each(|_| policy.affine(&table, &[(near, 0.9)]));
     assert_eq!(policy.next_idle(&table, 0), None, "everything held is warmer");
     let warm: Vec<BlockId> = held.iter().copied().step_by(2).collect();
     choose(&mut policy, 40, &warm);
-    (0..9).for_each(|_| policy.affine(&table, near, 0.9));
+    (0..9).for_each(|_| policy.affine(&table, &[(near, 0.9)]));
     let read = policy.next_idle(&table, 0).expect("one is cold");
     assert_eq!(read, near - 1, "the edge before it");
     let victim = policy.victim(&table, Some(read), Need::Readahead);
@@ -431,7 +431,10 @@ fn what_was_nearly_chosen_takes_the_memory_of_what_is_clearly_colder() {
 fn where_routers_are_not_heard_a_touch_shows_that_a_read_was_right() {
     let mut table = table(SLICES);
     let mut experts = Experts::default();
-    experts.foresee(&table, &(0..SLICES).map(slice).collect::<Vec<_>>());
+    experts.foresee(&table, &(0..SLICES).map(|number| vec![slice(number)]).collect::<Vec<_>>());
+    // Choices of what has no slices tell nothing.
+    experts.routed(&table, &[]);
+    assert!(!experts.is_heard());
     let read = |experts: &mut Experts, table: &mut BlockTable, waste: f32, touches: bool| {
         table.set_waste(waste);
         let id = experts.next_idle(table, |_, _| true)?;
@@ -452,7 +455,7 @@ fn what_is_gone_does_not_count_against_what_comes() {
     let mut table = table(SLICES);
     let mut experts = Experts::default();
     let foresee = |experts: &mut Experts, table: &BlockTable| {
-        experts.foresee(table, &(0..SLICES).map(slice).collect::<Vec<_>>());
+        experts.foresee(table, &(0..SLICES).map(|number| vec![slice(number)]).collect::<Vec<_>>());
     };
     foresee(&mut experts, &table);
     table.set_waste(0.01);
@@ -460,7 +463,7 @@ fn what_is_gone_does_not_count_against_what_comes() {
     experts.forget(&table, &(0..table.len() as BlockId));
     // Long after.
     for _ in 0..5000 {
-        [LAYER, 0].iter().for_each(|&number| experts.heat.used(&table, slice(number), 1.0));
+        [LAYER, 0].iter().for_each(|&number| experts.heat.used(&table, [(slice(number), 1.0)]));
     }
     foresee(&mut experts, &table);
     table.set_waste(0.15);

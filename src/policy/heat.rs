@@ -3,6 +3,8 @@
 //! Two averages over the passes through the layers, of which recent ones count more, are added: how often a router chose the
 //! expert, and how near it came to that ([`affinity`](crate::pager::affinity)), where that is known. The second tells
 //! apart what was chosen equally often, and knows experts that nobody has chosen yet. A pass is a token, or a batch of them.
+//!
+//! The slices of an expert are chosen together, and share one account.
 
 use std::ops::Range;
 
@@ -39,18 +41,26 @@ impl Average {
     }
 }
 
+/// What is known of a slice, or of all slices of an expert.
 #[derive(Debug, Clone, Copy, Default)]
-struct Slice {
+struct Account {
     uses: Average,
     affinity: Average,
     /// The pass in which it was new last, and the clock then; none when it never was.
     new: Option<(u32, u64)>,
+    /// What it was told last, by number: what is told of several slices of an expert at once counts once.
+    told: u64,
 }
 
 /// The warmth of all slices.
 #[derive(Debug, Default)]
 pub(super) struct Heat {
-    slices: Vec<Slice>,
+    /// By the block that it is of.
+    accounts: Vec<Account>,
+    /// By block, the one whose account it shares: its own, as a rule.
+    account_of: Vec<BlockId>,
+    /// Counts what is told.
+    told: u64,
     /// Counts blocks that were used.
     clock: u64,
     /// Counts passes through the layers.
@@ -70,54 +80,91 @@ impl Heat {
         self.pass
     }
 
-    /// From 0 to 2.
+    /// From 0 to 2; more where touches of one slice after the other are all that is known.
     pub fn warmth(&self, id: BlockId) -> f32 {
-        let Some(slice) = self.slices.get(id as usize) else { return 0.0 };
-        slice.uses.at(self.pass, HALF_LIFE_PASSES) + slice.affinity.at(self.pass, AFFINITY_HALF_LIFE_PASSES)
+        let Some(account) = self.account(id) else { return 0.0 };
+        account.uses.at(self.pass, HALF_LIFE_PASSES) + account.affinity.at(self.pass, AFFINITY_HALF_LIFE_PASSES)
     }
 
-    fn slice(&mut self, id: BlockId) -> &mut Slice {
-        if self.slices.len() <= id as usize {
-            self.slices.resize(id as usize + 1, Slice::default());
+    fn account(&self, id: BlockId) -> Option<&Account> {
+        self.account_of.get(id as usize).map(|&of| &self.accounts[of as usize])
+    }
+
+    fn account_mut(&mut self, id: BlockId) -> &mut Account {
+        self.open(id);
+        &mut self.accounts[self.account_of[id as usize] as usize]
+    }
+
+    /// There are accounts up to that of `id`.
+    fn open(&mut self, id: BlockId) {
+        let blocks = self.accounts.len();
+        if blocks <= id as usize {
+            self.accounts.resize(id as usize + 1, Account::default());
+            self.account_of.extend(blocks as BlockId..=id);
         }
-        &mut self.slices[id as usize]
     }
 
-    /// `id` was used, by `share` of the tokens of this pass.
-    pub fn used(&mut self, table: &BlockTable, id: BlockId, share: f64) {
-        self.clock += 1;
-        let layer = table.layer(id).unwrap_or(self.layer);
-        let begins = layer < std::mem::replace(&mut self.layer, layer);
-        // What counts for nothing makes nothing old.
-        self.pass += u32::from(begins && share > 0.0);
-        let pass = self.pass;
-        self.slice(id).uses.add(pass, HALF_LIFE_PASSES, share as f32);
-        self.renew(id);
+    /// From now on slices `ids` share an account: nothing is known of any of them.
+    pub fn join(&mut self, ids: impl Iterator<Item = BlockId>) {
+        let mut first = None;
+        for id in ids {
+            self.open(id);
+            self.account_of[id as usize] = *first.get_or_insert(id);
+        }
     }
 
-    /// In this pass the expert of `id` came so near to being chosen.
-    pub fn affine(&mut self, id: BlockId, affinity: f32) {
+    /// The account of `id`, unless it has been told the same already.
+    fn untold(&mut self, id: BlockId) -> Option<&mut Account> {
+        let told = self.told;
+        let account = self.account_mut(id);
+        (std::mem::replace(&mut account.told, told) != told).then_some(account)
+    }
+
+    /// These were used together, each by such a share of the tokens of this pass.
+    pub fn used(&mut self, table: &BlockTable, used: impl IntoIterator<Item = (BlockId, f64)>) {
+        self.told += 1;
+        for (id, share) in used {
+            self.clock += 1;
+            let layer = table.layer(id).unwrap_or(self.layer);
+            let begins = layer < std::mem::replace(&mut self.layer, layer);
+            // What counts for nothing makes nothing old.
+            self.pass += u32::from(begins && share > 0.0);
+            let (pass, clock) = (self.pass, self.clock);
+            if let Some(account) = self.untold(id) {
+                account.uses.add(pass, HALF_LIFE_PASSES, share as f32);
+                account.new = Some((pass, clock));
+            }
+        }
+    }
+
+    /// In this pass the experts of these came so near to being chosen.
+    pub fn affine(&mut self, near: impl IntoIterator<Item = (BlockId, f64)>) {
+        self.told += 1;
         let pass = self.pass;
-        self.slice(id).affinity.add(pass, AFFINITY_HALF_LIFE_PASSES, affinity);
+        for (id, affinity) in near {
+            if let Some(account) = self.untold(id) {
+                account.affinity.add(pass, AFFINITY_HALF_LIFE_PASSES, affinity as f32);
+            }
+        }
     }
 
     /// `id` is as new as if it were used now.
     pub fn renew(&mut self, id: BlockId) {
-        self.slice(id).new = Some((self.pass, self.clock));
+        self.account_mut(id).new = Some((self.pass, self.clock));
     }
 
     /// An earlier run used `id`, for which this is as good as `uses` uses, unless something is known of it.
     pub fn recall(&mut self, id: BlockId, uses: f32) {
-        if self.slice(id).new.is_none() {
+        if self.account_mut(id).new.is_none() {
             let pass = self.pass;
-            self.slice(id).uses.add(pass, HALF_LIFE_PASSES, uses);
+            self.account_mut(id).uses.add(pass, HALF_LIFE_PASSES, uses);
             self.renew(id);
         }
     }
 
     /// What of `ids` has been used, the warmest first.
     pub fn liked(&self, ids: &Range<BlockId>) -> Vec<BlockId> {
-        let is_used = |&id: &BlockId| self.slices.get(id as usize).is_some_and(|slice| slice.uses.value > 0.0);
+        let is_used = |&id: &BlockId| self.account(id).is_some_and(|account| account.uses.value > 0.0);
         let mut liked: Vec<(f32, BlockId)> = ids.clone().filter(is_used).map(|id| (self.warmth(id), id)).collect();
         liked.sort_unstable_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));
         liked.into_iter().map(|(_, id)| id).collect()
@@ -125,7 +172,7 @@ impl Heat {
 
     /// Whether `id` is in use, or one of the newest; where `held` blocks are held.
     pub fn is_in_use(&self, table: &BlockTable, id: BlockId, held: u64) -> bool {
-        let Some((pass, clock)) = self.slices.get(id as usize).and_then(|slice| slice.new) else { return false };
+        let Some((pass, clock)) = self.account(id).and_then(|account| account.new) else { return false };
         let computed_now =
             pass == self.pass && table.layer(id).is_some_and(|layer| layer.wrapping_sub(self.layer) <= 1);
         self.clock - clock < if computed_now { held / 2 } else { IN_USE.min(held / 2) }
@@ -133,9 +180,9 @@ impl Heat {
 
     /// `ids` are gone.
     pub fn forget(&mut self, ids: &Range<BlockId>) {
-        let end = self.slices.len().min(ids.end as usize);
-        if let Some(slices) = self.slices.get_mut(ids.start as usize..end) {
-            slices.fill(Slice::default());
+        for id in ids.start..ids.end.min(self.accounts.len() as BlockId) {
+            self.accounts[id as usize] = Account::default();
+            self.account_of[id as usize] = id;
         }
     }
 
@@ -161,10 +208,14 @@ mod tests {
         table
     }
 
+    fn used(heat: &mut Heat, table: &BlockTable, id: BlockId) {
+        heat.used(table, [(id, 1.0)]);
+    }
+
     fn passes(heat: &mut Heat, table: &BlockTable, count: u32, uses: u32) {
         for _ in 0..count {
             for layer in [0, 1] {
-                (1..=uses).for_each(|slice| heat.used(table, 10 * layer + slice, 1.0));
+                (1..=uses).for_each(|slice| used(heat, table, 10 * layer + slice));
             }
         }
     }
@@ -174,7 +225,7 @@ mod tests {
         let table = table();
         for uses in [1, 9] {
             let mut heat = Heat::default();
-            [0, 19].iter().for_each(|&slice| heat.used(&table, slice, 1.0));
+            [0, 19].iter().for_each(|&slice| used(&mut heat, &table, slice));
             let first = heat.warmth(0);
             passes(&mut heat, &table, HALF_LIFE_PASSES as u32, uses);
             assert!((heat.warmth(0) / first - 0.5).abs() < 1e-3, "{uses} uses");
@@ -187,19 +238,39 @@ mod tests {
         let mut heat = Heat::default();
         for _ in 0..100 {
             passes(&mut heat, &table, 1, 9);
-            (11..=15).for_each(|slice| heat.affine(slice, 1.0));
+            (11..=15).for_each(|slice| heat.affine([(slice, 1.0)]));
         }
         assert!((heat.warmth(15) - 2.0).abs() < 1e-2 && (heat.warmth(16) - 1.0).abs() < 1e-2);
         assert_eq!(heat.warmth(10), 0.0);
     }
 
     #[test]
+    fn slices_of_an_expert_share_what_is_told_of_one_and_count_once() {
+        let table = table();
+        let mut heat = Heat::default();
+        heat.join([2, 3, 4].into_iter());
+        used(&mut heat, &table, 5);
+        heat.used(&table, [2, 3, 4].map(|slice| (slice, 1.0)));
+        assert_eq!([2, 3, 4].map(|slice| heat.warmth(slice)), [heat.warmth(5); 3]);
+        heat.affine([2, 3, 5].map(|slice| (slice, 0.5)));
+        assert_eq!(heat.warmth(4), heat.warmth(5));
+        assert_eq!(heat.clock(), 4, "blocks are counted all the same");
+        heat.recall(3, 1.0);
+        assert_eq!(heat.warmth(3), heat.warmth(5), "something is known of it");
+        assert_eq!(heat.liked(&(0..20)), [2, 3, 4, 5]);
+        // What comes after them under the same numbers is of nobody.
+        heat.forget(&(2..5));
+        used(&mut heat, &table, 2);
+        assert!(heat.warmth(2) > 0.0 && heat.warmth(3) == 0.0);
+    }
+
+    #[test]
     fn what_was_read_for_the_next_layer_is_in_use_until_that_is_computed() {
         let table = table();
         let mut heat = Heat::default();
-        heat.used(&table, 0, 1.0);
+        used(&mut heat, &table, 0);
         heat.renew(15);
-        let many = |heat: &mut Heat, slice| (0..=IN_USE).for_each(|_| heat.used(&table, slice, 1.0));
+        let many = |heat: &mut Heat, slice| (0..=IN_USE).for_each(|_| used(heat, &table, slice));
         many(&mut heat, 1);
         assert!(heat.is_in_use(&table, 15, 1000) && !heat.is_in_use(&table, 15, 2 * IN_USE));
         many(&mut heat, 11);
@@ -212,10 +283,10 @@ mod tests {
         let table = table();
         let mut heat = Heat::default();
         for slice in [3, 4] {
-            heat.used(&table, slice, 1.0);
+            used(&mut heat, &table, slice);
         }
-        heat.affine(4, 0.5);
-        heat.affine(5, 0.5);
+        heat.affine([(4, 0.5)]);
+        heat.affine([(5, 0.5)]);
         assert!(heat.warmth(4) > heat.warmth(3) && heat.warmth(5) > 0.0);
         assert_eq!(heat.liked(&(0..20)), [4, 3], "nobody has used the other");
         let ratio = |heat: &Heat| heat.warmth(5) / heat.warmth(3);

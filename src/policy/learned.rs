@@ -147,9 +147,9 @@ impl Policy for Learned {
         }
     }
 
-    fn experts(&mut self, table: &BlockTable, slices: &[BlockId]) {
+    fn experts(&mut self, table: &BlockTable, experts: &[Vec<BlockId>]) {
         if self.led_by_routers {
-            self.cycle.experts.foresee(table, slices);
+            self.cycle.experts.foresee(table, experts);
         }
     }
 
@@ -216,15 +216,15 @@ impl Policy for Learned {
         self.cycle.hinted(table, id);
     }
 
-    fn routed(&mut self, table: &BlockTable, id: BlockId, share: f64) {
+    fn routed(&mut self, table: &BlockTable, chosen: &[(BlockId, f64)]) {
         if self.led_by_routers {
-            self.cycle.routed(table, id, share);
+            self.cycle.routed(table, chosen);
         }
     }
 
-    fn affine(&mut self, table: &BlockTable, id: BlockId, affinity: f64) {
+    fn affine(&mut self, table: &BlockTable, near: &[(BlockId, f64)]) {
         if self.led_by_routers {
-            self.cycle.affine(table, id, affinity);
+            self.cycle.experts.affine(table, near);
         }
     }
 

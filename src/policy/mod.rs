@@ -136,10 +136,10 @@ pub trait Policy: Send {
     /// occur twice: it is then worth twice as much to keep.
     fn mapped(&mut self, table: &BlockTable, ids: Range<BlockId>, order: &[BlockId]);
 
-    /// Blocks of expert slices among those just mapped, expert by expert: the order in which they may be
-    /// read while there is nothing better to do.
-    fn experts(&mut self, table: &BlockTable, slices: &[BlockId]) {
-        let _ = (table, slices);
+    /// The experts among what was just mapped, each by its blocks, in the order in which they may be read while there is
+    /// nothing better to do. A block that several experts have a part of comes alone.
+    fn experts(&mut self, table: &BlockTable, experts: &[Vec<BlockId>]) {
+        let _ = (table, experts);
     }
 
     /// Takes the order that an earlier run learned for the view whose blocks are `ids`, just mapped:
@@ -177,16 +177,16 @@ pub trait Policy: Send {
         let _ = (table, id);
     }
 
-    /// A router has chosen an expert that block `id` is a part of, for `share` of the tokens of a batch: it will
-    /// be touched before the layer is done.
-    fn routed(&mut self, table: &BlockTable, id: BlockId, share: f64) {
-        let _ = (table, id, share);
+    /// A router has chosen the experts that these blocks are parts of, each for such a share of the tokens of a batch: they will
+    /// be touched in this order before the layer is done.
+    fn routed(&mut self, table: &BlockTable, chosen: &[(BlockId, f64)]) {
+        let _ = (table, chosen);
     }
 
-    /// The router that has just chosen came near to choosing an expert that block `id` is a part of: `affinity` is between 0 and 1,
-    /// the larger the nearer, and beyond one half for most of what it chose.
-    fn affine(&mut self, table: &BlockTable, id: BlockId, affinity: f64) {
-        let _ = (table, id, affinity);
+    /// The router that has just chosen came near to choosing the experts that these blocks are parts of: the affinity of each is
+    /// between 0 and 1, the larger the nearer, and beyond one half for most of what it chose.
+    fn affine(&mut self, table: &BlockTable, near: &[(BlockId, f64)]) {
+        let _ = (table, near);
     }
 
     /// The next router will probably choose experts that blocks `ids` are parts of, the likeliest first. What was

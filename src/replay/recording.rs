@@ -119,9 +119,9 @@ impl Part {
         self.layout.order.iter().map(|&index| self.ids.start + index).collect()
     }
 
-    /// The blocks of all expert slices, expert by expert.
-    pub fn by_expert(&self) -> Vec<BlockId> {
-        self.layout.by_expert().map(|index| self.ids.start + index).collect()
+    /// The blocks of each expert.
+    pub fn by_expert(&self) -> Vec<Vec<BlockId>> {
+        self.layout.by_expert(self.ids.start)
     }
 }
 

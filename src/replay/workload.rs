@@ -35,8 +35,8 @@ pub struct Used {
     pub ids: Range<BlockId>,
     /// The order that the header foretells.
     pub expected: Vec<BlockId>,
-    /// Those of expert slices, expert by expert.
-    pub by_expert: Vec<BlockId>,
+    /// Those of each expert.
+    pub by_expert: Vec<Vec<BlockId>>,
 }
 
 /// See the module's page. The assumption behind it: every cycle uses the same blocks whole, in the same

@@ -238,13 +238,11 @@ impl<'a> Engine<'a> {
         if !foretold.routed.is_empty() {
             self.chosen.push((self.now_ns, self.log.len()));
         }
-        for &id in foretold.routed.iter() {
-            self.policy.routed(&self.table, id, 1.0);
-        }
-        for &(id, level) in foretold.affine.iter() {
-            self.policy.affine(&self.table, id, affinity::of_level(level));
-        }
         if !foretold.routed.is_empty() {
+            let chosen: Vec<(BlockId, f64)> = foretold.routed.iter().map(|&id| (id, 1.0)).collect();
+            self.policy.routed(&self.table, &chosen);
+            let near = foretold.affine.iter().map(|&(id, level)| (id, affinity::of_level(level)));
+            self.policy.affine(&self.table, &near.collect::<Vec<_>>());
             self.guess = foretold.guessed.clone();
         }
     }

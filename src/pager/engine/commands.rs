@@ -113,8 +113,7 @@ impl Engine {
         ids.clone().for_each(|id| self.count_missing(id, true));
         self.policy.mapped(&self.table, ids.clone(), &order);
         let layout = &self.views[slot].as_ref().expect("just put there").layout;
-        let slices: Vec<BlockId> = layout.by_expert().map(|index| ids.start + index).collect();
-        self.policy.experts(&self.table, &slices);
+        self.policy.experts(&self.table, &layout.by_expert(ids.start));
         self.meter.stats.strategy = self.policy.name().into();
         if let Some(kept) = self.views[slot].as_mut().and_then(|view| view.kept.as_mut()) {
             self.policy.recall(&self.table, ids, &std::mem::take(&mut kept.offsets));

@@ -33,8 +33,7 @@ impl Engine {
 
     fn take_in(&mut self, choice: Choice) {
         self.trace.routed(&self.meter, &choice);
-        let mut chosen = std::mem::take(&mut self.chosen);
-        chosen.clear();
+        self.chosen.clear();
         // Which of two models the choice is about, nobody tells.
         let mut models = self.views.iter().flatten().filter(|view| view.layout.has_experts()).map(|view| &view.model);
         let first = models.next();
@@ -44,25 +43,27 @@ impl Engine {
         let of_layer = |view: &View| view.layout.slices().experts(choice.layer);
         let shares = choice.shares(self.views.iter().flatten().map(of_layer).max().unwrap_or(0));
         let experts: Vec<u32> = shares.keys().copied().collect();
+        let mut chosen: Vec<(BlockId, f64)> = Vec::new();
         let mut missed = false;
         for view in self.views.iter().flatten() {
             for slice in view.layout.slices().chosen(choice.layer, &experts) {
+                let share = shares[&slice.expert];
                 for id in slice.blocks.clone().map(|index| view.ids.start + index) {
                     // The edge between two that were chosen.
-                    if chosen.last() == Some(&id) {
+                    if chosen.last().is_some_and(|&(last, _)| last == id) {
                         continue;
                     }
                     let state = self.table.state(id);
                     self.meter.chosen(u64::from(self.table.block(id).len), state, self.origins.used(id));
-                    self.policy.routed(&self.table, id, shares[&slice.expert]);
                     missed |= state == State::Absent;
-                    chosen.push(id);
+                    chosen.push((id, share));
                 }
             }
         }
+        self.policy.routed(&self.table, &chosen);
+        self.chosen.extend(chosen.iter().map(|&(id, _)| id));
         self.affine(choice.layer, &affinity::levels(&choice));
-        let outcome = self.lookahead.chosen(choice, missed, &experts, |id| chosen.contains(&id));
-        self.chosen = chosen;
+        let outcome = self.lookahead.chosen(choice, missed, &experts, |id| self.chosen.contains(&id));
         if let Some(outcome) = outcome {
             self.meter.guessed(outcome, self.lookahead.pauses(outcome.by));
         }
@@ -71,15 +72,15 @@ impl Engine {
     /// The router of `layer`, which has just chosen, came so near to choosing these experts.
     fn affine(&mut self, layer: u32, levels: &[(u32, u8)]) {
         self.trace.affine(&self.meter, layer, levels);
+        let mut near: Vec<(BlockId, f64)> = Vec::new();
         for view in self.views.iter().flatten() {
             for &(expert, level) in levels {
                 // Edges are kept anyway.
                 let blocks = view.layout.slices().of_expert(layer, expert).flat_map(|slice| slice.inner.clone());
-                for id in blocks.map(|index| view.ids.start + index) {
-                    self.policy.affine(&self.table, id, affinity::of_level(level));
-                }
+                near.extend(blocks.map(|index| (view.ids.start + index, affinity::of_level(level))));
             }
         }
+        self.policy.affine(&self.table, &near);
     }
 
     /// The read of block `id` begins for `why`; gives whether it is wanted, and no guess.
